@@ -1,0 +1,131 @@
+"""The guest of one machine: which program lives in RAM, and when it lives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from qapi.error import QmpError
+from vmd.guest import ram as state
+from vmd.guest.program import PROGRAMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vmd.clock import Clock, Timer
+    from vmd.guest.program import Program, Wish
+    from vmd.guest.ram import GuestRam
+
+DEFAULT_PROGRAM = "counter"
+
+
+class GuestOptions:
+    """What `-vmd guest=NAME[,…]` asked for; `named` is False when nothing was asked."""
+
+    __slots__ = ("name", "named", "options")
+
+    def __init__(self, name: str | None = None, options: Mapping[str, str] | None = None) -> None:
+        self.name = name or DEFAULT_PROGRAM
+        self.named = name is not None
+        self.options = dict(options or {})
+        if self.name not in PROGRAMS:
+            raise QmpError(f"unknown guest program: {self.name}")
+
+
+class Board(Protocol):
+    """What a guest can do to the machine that it runs on."""
+
+    def guest_suspend(self) -> None: ...
+
+
+class Guest:
+    """Runs at most one program in one RAM block; time passes for it only while it is started."""
+
+    def __init__(
+        self,
+        ram: GuestRam | None,
+        clock: Clock,
+        board: Board,
+        serial: Callable[[bytes], None],
+        options: GuestOptions,
+    ) -> None:
+        self._ram = ram
+        self._clock = clock
+        self._board = board
+        self._serial = serial
+        self._options = options
+        self._timer: Timer | None = None
+        self._started = False
+        self.program: Program | None = None
+
+    def boot(self) -> None:
+        """Power on or reset: the chosen program starts from scratch."""
+        if self._ram is None:
+            return
+        if self._ram.size < state.STATE_OFFSET + state.STATE_SIZE:
+            return
+        self.program = PROGRAMS[self._options.name]
+        self._obey(self.program.boot(self._ram, self._options.options))
+        self._arrange()
+
+    def adopt(self) -> None:
+        """RAM has arrived from elsewhere: go on with whoever lives in it.
+
+        RAM without our signature belongs to a guest of real QEMU and is never touched, unless a
+        program was asked for by name.
+        """
+        self.program = None
+        if self._ram is None:
+            return
+        name = state.resident(self._ram)
+        if name in PROGRAMS:
+            self.program = PROGRAMS[name]
+        elif self._options.named:
+            self.boot()
+        self._arrange()
+
+    def reset(self) -> None:
+        """The machine was reset: a guest of ours boots again, a foreign one stays untouched."""
+        if self.program is not None or self._options.named:
+            self.boot()
+
+    def start(self) -> None:
+        """Let time pass for the guest."""
+        self._started = True
+        self._arrange()
+
+    def stop(self) -> None:
+        """Stand still. Nothing in RAM changes until `start`."""
+        self._started = False
+        self._arrange()
+
+    def wake(self) -> None:
+        """Woken from suspend; some guests begin anew, with RAM kept."""
+        if self.program is not None and self.program.restarts_on_wakeup and self._ram is not None:
+            self._obey(self.program.boot(self._ram, {}))
+
+    @property
+    def answers_powerdown(self) -> bool:
+        """Whether the power button makes this guest shut down."""
+        return self._started and self.program is not None and self.program.answers_powerdown
+
+    def _arrange(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._started and self.program is not None and self._ram is not None:
+            interval = self.program.interval_ns(self._ram)
+            if interval is not None:
+                self._timer = self._clock.call_later(interval, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self.program is not None and self._ram is not None:
+            wish = self.program.tick(self._ram)
+            self._arrange()
+            self._obey(wish)
+
+    def _obey(self, wish: Wish) -> None:
+        if wish.serial:
+            self._serial(wish.serial)
+        if wish.suspend:
+            self._board.guest_suspend()

@@ -1,0 +1,57 @@
+"""A program's own page of guest RAM: the signature that says who lives here, and its registers.
+
+A real guest's state is its RAM (and CPU); a simulated one has no CPU, so everything it knows stands
+here and travels with RAM. 64-bit little-endian words behind a signature, below the boot block.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STATE_OFFSET = 0x600
+SIGNATURE = b"vmd-guest\x00\x01\x00"
+_HEAD = struct.Struct("<12s12s8x")
+WORDS = 8
+_BODY = struct.Struct(f"<{WORDS}Q")
+STATE_SIZE = _HEAD.size + _BODY.size
+
+
+class GuestRam(Protocol):
+    """What a program needs of its main RAM block. Offsets and sizes in bytes."""
+
+    size: int
+
+    def read(self, offset: int, size: int) -> bytes: ...
+    def write(self, offset: int, data: bytes) -> None: ...
+    def add_to_pages(self, start: int, end: int, step: int) -> None: ...
+
+
+def resident(ram: GuestRam) -> str | None:
+    """The name of the program whose signature stands in RAM, or None."""
+    if ram.size < STATE_OFFSET + STATE_SIZE:
+        return None
+    signature, name = _HEAD.unpack(ram.read(STATE_OFFSET, _HEAD.size))
+    if signature != SIGNATURE:
+        return None
+    return str(name.rstrip(b"\0").decode("ascii", "replace"))
+
+
+def sign(ram: GuestRam, name: str, words: Sequence[int]) -> None:
+    """Take possession of RAM: signature, name and first register values."""
+    ram.write(STATE_OFFSET, _HEAD.pack(SIGNATURE, name.encode()))
+    store(ram, words)
+
+
+def load(ram: GuestRam) -> list[int]:
+    """The registers."""
+    return list(_BODY.unpack(ram.read(STATE_OFFSET + _HEAD.size, _BODY.size)))
+
+
+def store(ram: GuestRam, words: Sequence[int]) -> None:
+    """Write the registers back; missing ones are zero."""
+    padded = [word & (1 << 64) - 1 for word in words] + [0] * (WORDS - len(words))
+    ram.write(STATE_OFFSET + _HEAD.size, _BODY.pack(*padded))

@@ -1,0 +1,121 @@
+"""The `file:` channel. Blocking calls: used from the migration thread, never from the event loop.
+
+Opening is the exception: it happens inside the command, as in QEMU, so that a bad path is the
+command's own error. Observed from migration/file.c.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from qapi.error import QmpError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Buffer = bytes | bytearray | memoryview
+    FdSet = Callable[[str, int], int | None]
+
+IOV_MAX = 1024
+READ_SIZE = 4 << 20
+
+
+def _open(path: str, flags: int, action: str, fdset: FdSet) -> int:
+    """Open without ever waiting (a fifo nobody reads must not hold the monitors)."""
+    try:
+        inherited = fdset(path, flags & os.O_ACCMODE)
+        if inherited is not None:
+            return inherited
+        fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise QmpError(f"Could not {action} '{path}': {os.strerror(error.errno or 0)}") from None
+    os.set_blocking(fd, True)
+    return fd
+
+
+class OutgoingFile:
+    """A state file being written, from `offset` on. What stood before the offset survives."""
+
+    def __init__(self, path: str, offset: int, fdset: FdSet) -> None:
+        self.path = path
+        self._fd = _open(path, os.O_WRONLY | os.O_CREAT, "create", fdset)
+        try:
+            os.ftruncate(self._fd, offset)
+            os.lseek(self._fd, offset, os.SEEK_SET)
+        except (OSError, OverflowError) as error:
+            os.close(self._fd)
+            reason = os.strerror(getattr(error, "errno", None) or 22)
+            raise QmpError(
+                f"failed to truncate migration file to offset {offset:x}: {reason}"
+            ) from None
+
+    def write(self, buffers: Sequence[Buffer]) -> int:
+        """Write all of it, however many system calls it takes; the number of bytes."""
+        total = 0
+        for start in range(0, len(buffers), IOV_MAX):
+            total += self._write_some(buffers[start : start + IOV_MAX])
+        return total
+
+    def _write_some(self, buffers: Sequence[Buffer]) -> int:
+        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        total = 0
+        while views:
+            try:
+                written = os.writev(self._fd, views)
+            except OSError as error:
+                reason = os.strerror(error.errno or 0)
+                raise QmpError(f"Unable to write to file: {reason}") from None
+            total += written
+            while views and written >= len(views[0]):
+                written -= len(views.pop(0))
+            if views and written:
+                views[0] = views[0][written:]
+        return total
+
+    def finish(self) -> None:
+        """Make the file durable, then close it: only after this is a state file complete."""
+        try:
+            if stat.S_ISREG(os.fstat(self._fd).st_mode):
+                os.fsync(self._fd)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise QmpError(f"Unable to write to file: {reason}") from None
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the file as it is."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class IncomingFile:
+    """A state file being read, from `offset` on."""
+
+    def __init__(self, path: str, offset: int, fdset: FdSet) -> None:
+        self.path = path
+        self._fd = _open(path, os.O_RDONLY, "open", fdset)
+        if offset:
+            try:
+                os.lseek(self._fd, offset, os.SEEK_SET)
+            except (OSError, OverflowError) as error:
+                self.close()
+                reason = os.strerror(getattr(error, "errno", None) or 22)
+                raise QmpError(f"failed to seek to offset {offset:x}: {reason}") from None
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Read up to `len(buffer)` bytes; 0 at the end of the file."""
+        try:
+            return os.readv(self._fd, [buffer])
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise QmpError(f"Unable to read from file: {reason}") from None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)

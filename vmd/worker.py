@@ -1,0 +1,62 @@
+"""One thread that does what would make the event loop wait: disk, and scanning RAM."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Worker:
+    """Runs calls in order, one at a time. The thread starts with the first call.
+
+    It is a daemon thread: a disk that never answers must not keep the process from ending.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """The result of `call()`, made in the thread; its exception is raised here."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def tell(result: T | None, error: BaseException | None) -> None:
+            if done.cancelled():
+                return
+            if error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(result)  # type: ignore[arg-type]
+
+        def job() -> None:
+            try:
+                outcome: tuple[T | None, BaseException | None] = (call(), None)
+            except BaseException as error:
+                outcome = (None, error)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(tell, *outcome)
+
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+        return await done
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def stop(self) -> None:
+        """Let the thread end when it has done what it was given."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread = None
