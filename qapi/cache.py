@@ -1,0 +1,82 @@
+"""A compiled schema on disk, so that a start does not read the sources.
+
+The file lies in `__pycache__` beside this module: `marshal` of (key, data). The key tells which
+sources it was made of (name, time and size of each, the compiler among them) and for which Python.
+Whatever is wrong with the file, it is made anew; if it cannot be written, it is not.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Data = dict[str, dict[str, tuple[Any, ...]]]
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MAIN = "qapi-schema.json"
+
+
+def load(
+    sources: str = os.path.join(HERE, "schema"), directory: str = os.path.join(HERE, "__pycache__")
+) -> Data:
+    """The plain data of the schema in the directory `sources`, from the cache if that is fresh.
+
+    Raises QapiSyntaxError or OSError if it is not and the sources cannot be compiled.
+    """
+    path = os.path.join(directory, f"schema.{sys.implementation.cache_tag}.marshal")
+    key = _key(sources)
+    data = _read(path, key)
+    if data is None:
+        from qapi.compiler import compile_source
+        from qapi.parser import parse_file
+
+        data = compile_source(parse_file(os.path.join(sources, MAIN)))
+        _write(path, key, data)
+    return data
+
+
+def _key(sources: str) -> tuple[Any, ...]:
+    """What the compiled data depend on."""
+    with os.scandir(sources) as entries:
+        paths = [entry.path for entry in entries if entry.name.endswith(".json")]
+    paths += [os.path.join(HERE, "parser.py"), os.path.join(HERE, "compiler.py")]
+    parts: list[object] = [sys.version]
+    for path in sorted(paths):
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:  # the compiler may come without its source
+            continue
+        parts.append((path, status.st_mtime_ns, status.st_size))
+    return tuple(parts)
+
+
+def _read(path: str, key: tuple[Any, ...]) -> Data | None:
+    try:
+        with open(path, "rb") as stream:
+            found = marshal.loads(stream.read())
+    except (OSError, ValueError, EOFError, TypeError, MemoryError):
+        return None
+    if isinstance(found, tuple) and len(found) == 2 and found[0] == key:
+        data: Data = found[1]
+        return data
+    return None
+
+
+def _write(path: str, key: tuple[Any, ...], data: Data) -> None:
+    """Put a whole file in place, or nothing; many may do so at the same time."""
+    draft = f"{path}.{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(draft, "wb") as stream:
+            stream.write(marshal.dumps((key, data)))
+        os.replace(draft, path)
+    except OSError:
+        try:
+            os.unlink(draft)
+        except OSError:
+            return
