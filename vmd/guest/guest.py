@@ -98,10 +98,12 @@ class Guest:
         self._started = False
         self._arrange()
 
-    def wake(self) -> None:
-        """Woken from suspend; some guests begin anew, with RAM kept."""
-        if self.program is not None and self.program.restarts_on_wakeup and self._ram is not None:
-            self._obey(self.program.boot(self._ram, {}))
+    def wake(self) -> bool:
+        """Woken from suspend; True if the guest began anew, with RAM kept."""
+        if self.program is None or self._ram is None or not self.program.restarts_on_wakeup:
+            return False
+        self._obey(self.program.boot(self._ram, {}))
+        return True
 
     @property
     def answers_powerdown(self) -> bool:

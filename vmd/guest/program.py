@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from qapi.error import QmpError
 from qapi.size import parse_size
 from vmd.guest import ram as state
+from vmd.guest.ram import PAGE, add_one_to_pages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vmd.guest.ram import GuestRam
 
-PAGE = 4096
 MS = 1_000_000
 
 
@@ -154,8 +154,8 @@ class Dirty:
         page = page if first <= page < end else first
         count = min(count, end - first)
         head = min(count, end - page)
-        ram.add_to_pages(page * PAGE, (page + head) * PAGE, PAGE)
-        ram.add_to_pages(first * PAGE, (first + count - head) * PAGE, PAGE)
+        add_one_to_pages(ram, page * PAGE, (page + head) * PAGE)
+        add_one_to_pages(ram, first * PAGE, (first + count - head) * PAGE)
         page = page + head if count == head else first + count - head
         state.store(ram, (page, first, end, count))
         return NOTHING
@@ -186,9 +186,9 @@ class AB:
         state.sign(ram, self.name, (0,))
         if options:
             ram.write(self.suspend_flag, bytes([options["suspend"] == "on"]))
-        for page in range(self.start, min(self.end, ram.size), PAGE):
-            if ram.read(page, 1) != b"\0":
-                ram.write(page, b"\0")
+        end = min(self.end, ram.size // PAGE * PAGE)
+        ram.view[self.start : end : PAGE] = bytes((end - self.start) // PAGE)
+        ram.mark(self.start, end - self.start)
         return Wish(b"A")
 
     def interval_ns(self, ram: GuestRam) -> int | None:
@@ -198,7 +198,7 @@ class AB:
         done = state.load(ram)[0]
         spoken = b""
         for _ in range(self.sweeps_a_tick):
-            ram.add_to_pages(self.start, min(self.end, ram.size // PAGE * PAGE), PAGE)
+            add_one_to_pages(ram, self.start, min(self.end, ram.size // PAGE * PAGE))
             done += 1
             if done >= self.sweeps:
                 done, spoken = 0, b"B"

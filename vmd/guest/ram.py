@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PAGE = 4096
+_INCREMENT = bytes((byte + 1) % 256 for byte in range(256))
+
 STATE_OFFSET = 0x600
 SIGNATURE = b"vmd-guest\x00\x01\x00"
 _HEAD = struct.Struct("<12s12s8x")
@@ -24,10 +27,11 @@ class GuestRam(Protocol):
     """What a program needs of its main RAM block. Offsets and sizes in bytes."""
 
     size: int
+    view: memoryview
 
-    def read(self, offset: int, size: int) -> bytes: ...
-    def write(self, offset: int, data: bytes) -> None: ...
-    def add_to_pages(self, start: int, end: int, step: int) -> None: ...
+    def read(self, offset: int, length: int, /) -> bytes: ...
+    def write(self, offset: int, data: bytes, /) -> None: ...
+    def mark(self, offset: int, length: int, /) -> None: ...
 
 
 def resident(ram: GuestRam) -> str | None:
@@ -55,3 +59,11 @@ def store(ram: GuestRam, words: Sequence[int]) -> None:
     """Write the registers back; missing ones are zero."""
     padded = [word & (1 << 64) - 1 for word in words] + [0] * (WORDS - len(words))
     ram.write(STATE_OFFSET + _HEAD.size, _BODY.pack(*padded))
+
+
+def add_one_to_pages(ram: GuestRam, start: int, end: int) -> None:
+    """Add 1 (mod 256) to the first byte of each page in [start, end), in one go."""
+    if start < end:
+        firsts = ram.view[start:end:PAGE]
+        firsts[:] = firsts.tobytes().translate(_INCREMENT)
+        ram.mark(start, end - start)
