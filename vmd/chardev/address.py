@@ -1,0 +1,231 @@
+"""Socket addresses as chardevs take them: bind, connect, and how QEMU writes them down.
+
+An address is the schema's SocketAddressLegacy: `{"type": "unix", "data": {"path": …}}`. All errors
+are QmpError with QEMU's text. Observed from util/qemu-sockets.c and chardev/char-socket.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import stat
+from typing import TYPE_CHECKING, Any
+
+from qapi.error import QmpError
+from vmd.chardev.chardev import strerror
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterator, Mapping
+
+PATH_MAX = 108
+BACKLOG = 1
+
+_FD = re.compile(r"-?[0-9]+")
+
+
+def describe(address: Mapping[str, Any]) -> str:
+    """The address inside a filename: `unix:/p`, `tcp:h:1`; no scheme for inet."""
+    data = address["data"]
+    if address["type"] == "unix":
+        if not data.get("abstract"):
+            return f"{data['path']}"
+        return f"{data['path']},abstract=on" + (",tight=on" if data.get("tight", True) else "")
+    if address["type"] == "inet":
+        return f"{data['host']}:{data['port']}"
+    return str(data["str"])
+
+
+def _unix_name(data: Mapping[str, Any]) -> str | bytes:
+    path = os.fsencode(str(data["path"]))
+    # An abstract name spends a byte on its leading zero, a path one on its final zero.
+    room = PATH_MAX - 1 if data.get("abstract") else PATH_MAX
+    if len(path) + 1 > PATH_MAX:
+        raise QmpError(
+            f"UNIX socket path '{data['path']}' is too long",
+            hint=f"Path must be less than {room} bytes",
+        )
+    if not data.get("abstract"):
+        return path
+    name = b"\0" + path
+    return name if data.get("tight", True) else name.ljust(PATH_MAX, b"\0")
+
+
+def _temporary_path() -> str:
+    import tempfile
+
+    return tempfile.mktemp(prefix="qemu-socket-")
+
+
+def listen(address: Mapping[str, Any]) -> list[socket.socket]:
+    """Sockets that listen there, non-blocking; more than one where a name has several addresses."""
+    if address["type"] == "unix":
+        return [_listen_unix(address["data"])]
+    if address["type"] == "inet":
+        return _listen_inet(address["data"])
+    return [inherited(str(address["data"]["str"]))]
+
+
+def _listen_unix(data: Mapping[str, Any]) -> socket.socket:
+    if not data["path"] and not data.get("abstract"):
+        data = {"path": _temporary_path()}
+    name = _unix_name(data)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        if not data.get("abstract"):
+            # Whatever stands there is removed, as QEMU does; a live server behind it is not asked.
+            try:
+                os.unlink(name)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise QmpError(
+                    f"Failed to unlink socket {data['path']}: {strerror(error)}"
+                ) from None
+        try:
+            listener.bind(name)
+            listener.listen(BACKLOG)
+        except OSError as error:
+            raise QmpError(f"Failed to bind socket to {data['path']}: {strerror(error)}") from None
+    except QmpError:
+        listener.close()
+        raise
+    return listener
+
+
+def _family(data: Mapping[str, Any]) -> int:
+    ipv4, ipv6 = data.get("ipv4"), data.get("ipv6")
+    if ipv4 is False and ipv6 is False:
+        raise QmpError("Cannot disable IPv4 and IPv6 at same time")
+    if ipv6 is False or (ipv4 and not ipv6):
+        return socket.AF_INET
+    if ipv4 is False or (ipv6 and not ipv4):
+        return socket.AF_INET6
+    return socket.AF_UNSPEC
+
+
+def _resolve(data: Mapping[str, Any], passive: bool) -> list[tuple[int, Any]]:
+    family = _family(data)
+    host, port = str(data["host"]), str(data["port"])
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE if passive else 0
+        )
+    except socket.gaierror as error:
+        raise QmpError(f"address resolution failed for {host}:{port}: {error.args[1]}") from None
+    return [(info[0], info[4]) for info in found]
+
+
+def _listen_inet(data: Mapping[str, Any]) -> list[socket.socket]:
+    listeners: list[socket.socket] = []
+    failure: QmpError | None = None
+    for family, name in _resolve(data, passive=True):
+        try:
+            listeners.append(_listen_one(family, name, data))
+        except QmpError as error:
+            failure = failure or error
+    if not listeners and failure is not None:
+        raise failure
+    return listeners
+
+
+def _listen_one(family: int, name: Any, data: Mapping[str, Any]) -> socket.socket:
+    host, first, *rest = name
+    error: OSError | None = None
+    for port in _ports(first, data):
+        listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind((host, port, *rest))
+            listener.listen(BACKLOG)
+            return listener
+        except OSError as caught:
+            listener.close()
+            error = caught
+            if caught.errno != errno.EADDRINUSE:
+                raise QmpError(f"Failed to bind socket: {strerror(caught)}") from None
+    assert error is not None
+    raise QmpError(f"Failed to find an available port: {strerror(error)}")
+
+
+def _ports(first: int, data: Mapping[str, Any]) -> Iterator[int]:
+    last = int(data.get("to", first))
+    yield from range(first, max(last, first) + 1)
+
+
+def inherited(text: str) -> socket.socket:
+    """The socket behind a descriptor that the process was started with."""
+    if _FD.fullmatch(text) is None:
+        raise QmpError(f"Unable to parse FD number {text}")
+    number = int(text)
+    try:
+        is_socket = stat.S_ISSOCK(os.fstat(number).st_mode)
+    except (OSError, OverflowError):
+        is_socket = False
+    if not is_socket:
+        raise QmpError(f"File descriptor '{text}' is not a socket")
+    found = socket.socket(fileno=number)
+    found.setblocking(False)
+    found.set_inheritable(False)
+    return found
+
+
+async def connect(loop: asyncio.AbstractEventLoop, address: Mapping[str, Any]) -> socket.socket:
+    """A connection to the address, non-blocking."""
+    if address["type"] == "fd":
+        return inherited(str(address["data"]["str"]))
+    data = address["data"]
+    if address["type"] == "unix":
+        targets: list[tuple[int, Any]] = [(socket.AF_UNIX, _unix_name(data))]
+        where = str(data["path"])
+    else:
+        targets = _resolve(data, passive=False)
+        where = f"{data['host']}:{data['port']}"
+    failure: OSError | None = None
+    for family, name in targets:
+        peer = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            await loop.sock_connect(peer, name)
+            return peer
+        except OSError as error:
+            peer.close()
+            failure = error
+        except BaseException:
+            peer.close()
+            raise
+    assert failure is not None
+    raise QmpError(f"Failed to connect to '{where}': {strerror(failure)}")
+
+
+def local_address(found: socket.socket) -> dict[str, Any]:
+    """Where a socket stands, as an address: what a listener tells of itself."""
+    return _as_address(found.family, found.getsockname())
+
+
+def _as_address(family: int, name: Any) -> dict[str, Any]:
+    if family != socket.AF_UNIX:
+        return {"type": "inet", "data": {"host": name[0], "port": str(name[1])}}
+    if isinstance(name, bytes):
+        # An abstract name; padded with zeros to the end it was not "tight".
+        text = os.fsdecode(name[1:].rstrip(b"\0"))
+        tight = len(name) < PATH_MAX
+        return {"type": "unix", "data": {"path": text, "abstract": True, "tight": tight}}
+    return {"type": "unix", "data": {"path": name}}
+
+
+def describe_connection(peer: socket.socket, scheme: str, server: bool) -> str:
+    """The filename of a connected socket: both ends for inet, the server's path for unix."""
+    suffix = ",server=on" if server else ""
+    if peer.family == socket.AF_UNIX:
+        name = peer.getsockname() if server else peer.getpeername()
+        return f"unix:{'' if isinstance(name, bytes) else name}{suffix}"
+    near, far = _bracket(peer, peer.getsockname()), _bracket(peer, peer.getpeername())
+    return f"{scheme}:{near}{suffix} <-> {far}"
+
+
+def _bracket(peer: socket.socket, name: Any) -> str:
+    return f"[{name[0]}]:{name[1]}" if peer.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"

@@ -1,0 +1,263 @@
+"""The socket chardev: unix, TCP or an inherited descriptor; server or client; one peer at a time.
+
+Observed from chardev/char-socket.c. The states of a connection and their theory: there is at most
+one peer. A server listens exactly while it has none, so others wait in the kernel's backlog; a
+client with a reconnect time dials exactly while it has none.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from qapi.error import QmpError
+from vmd.chardev import address as addresses
+from vmd.chardev.stream import Stream
+from vmd.clock import NS_PER_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vmd.chardev.chardev import Chardev, Host
+    from vmd.chardev.telnet import TelnetFilter
+
+READ_SIZE = 64 * 1024
+MAX_FDS = 16
+FD_SPACE = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
+
+
+def check_socket(options: Mapping[str, Any]) -> None:
+    """Refuse options that exclude each other, in QEMU's order and words."""
+    server: bool = options.get("server", True)
+    redials = "reconnect" in options or "reconnect-ms" in options
+    if redials and options["addr"]["type"] == "fd":
+        raise QmpError("'reconnect' option is incompatible with 'fd' address type")
+    if redials and server:
+        raise QmpError("'reconnect' option is incompatible with socket in server listen mode")
+    if "wait" in options and not server:
+        raise QmpError("'wait' option is incompatible with socket in client connect mode")
+    if "reconnect" in options and "reconnect-ms" in options:
+        raise QmpError("'reconnect' and 'reconnect-ms' are mutually exclusive")
+
+
+class SocketDriver:
+    """See the module. `options` is the schema's ChardevSocket, its `addr` a legacy address."""
+
+    threaded = True
+
+    def __init__(self, options: Mapping[str, Any], host: Host) -> None:
+        self._host = host
+        self._address: Mapping[str, Any] = options["addr"]
+        self._server: bool = options.get("server", True)
+        self._wait: bool = self._server and options.get("wait", False)
+        self._nodelay: bool = options.get("nodelay", False)
+        self._telnet: bool = options.get("telnet", False)
+        self._reconnect_ms: int = (
+            options.get("reconnect-ms", 0) or options.get("reconnect", 0) * 1000
+        )
+        self._listeners: list[socket.socket] = []
+        self._peer: socket.socket | None = None
+        self._stream: Stream | None = None
+        self._filter: TelnetFilter | None = None
+        self._fds: list[int] = []
+        self._dialler: asyncio.Task[None] | None = None
+        self._dial_failed = False
+        self._unlink: str | None = None
+        self.filename = self._idle_name()
+
+    # Coming up
+
+    async def open(self, chardev: Chardev) -> None:
+        self._chardev = chardev
+        self._loop = asyncio.get_running_loop()
+        if self._server:
+            await self._open_server()
+        elif self._reconnect_ms:
+            await self._dial_once()
+            self._dial_later()
+        else:
+            self._adopt(await addresses.connect(self._loop, self._address))
+
+    async def _open_server(self) -> None:
+        self._listeners = addresses.listen(self._address)
+        self._address = addresses.local_address(self._listeners[0])
+        data = self._address["data"]
+        if self._address["type"] == "unix" and not data.get("abstract"):
+            self._unlink = data["path"]
+        self.filename = self._idle_name()
+        if not self._wait:
+            self._watch_listeners()
+            return
+        self._host.info(f"QEMU waiting for connection on: {self.filename}")
+        peer, _ = await self._loop.sock_accept(self._listeners[0])
+        self._adopt(peer)
+
+    def _scheme(self) -> str:
+        if self._address["type"] == "inet":
+            return "telnet" if self._telnet else "tcp"
+        return str(self._address["type"])
+
+    def _idle_name(self) -> str:
+        suffix = ",server=on" if self._server else ""
+        return f"disconnected:{self._scheme()}:{addresses.describe(self._address)}{suffix}"
+
+    # Finding a peer
+
+    def _watch_listeners(self) -> None:
+        for listener in self._listeners:
+            self._loop.add_reader(listener.fileno(), self._on_client, listener)
+
+    def _on_client(self, listener: socket.socket) -> None:
+        try:
+            peer, _ = listener.accept()
+        except OSError:
+            return
+        peer.setblocking(False)
+        for other in self._listeners:
+            self._loop.remove_reader(other.fileno())
+        self._adopt(peer)
+
+    async def _dial_once(self) -> None:
+        try:
+            self._adopt(await addresses.connect(self._loop, self._address))
+            self._dial_failed = False
+        except QmpError as error:
+            if not self._dial_failed:
+                # Said once for a row of failures.
+                label = self._chardev.label
+                self._host.error(f"Unable to connect character device {label}: {error.desc}")
+            self._dial_failed = True
+
+    def _dial_later(self) -> None:
+        if self._reconnect_ms and self._peer is None:
+            self._dialler = self._loop.create_task(self._dial())
+
+    async def _dial(self) -> None:
+        while self._peer is None:
+            await self._host.clock.sleep(self._reconnect_ms * NS_PER_MS)
+            await self._dial_once()
+
+    def _adopt(self, peer: socket.socket) -> None:
+        if self._nodelay and peer.family != socket.AF_UNIX:
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            scheme = "telnet" if self._telnet else "tcp"
+            self.filename = addresses.describe_connection(peer, scheme, self._server)
+        except OSError:
+            # Gone before it was greeted; reading will find the end.
+            self.filename = self._idle_name().removeprefix("disconnected:")
+        self._peer = peer
+        fd = peer.fileno()
+        read = self._read_with_fds if peer.family == socket.AF_UNIX else self._read_plain
+        stream = self._stream = Stream(self, fd, read, fd, peer.send)
+        if self._telnet:
+            from vmd.chardev.telnet import GREETING, TelnetFilter
+
+            self._filter = TelnetFilter()
+            stream.write(GREETING)
+        self._chardev.connected()
+        if self._stream is stream and not stream.reading:
+            stream.pause()
+
+    # The sink of the stream
+
+    def _read_plain(self) -> bytes:
+        assert self._peer is not None
+        return self._peer.recv(READ_SIZE)
+
+    def _read_with_fds(self) -> bytes:
+        assert self._peer is not None
+        data, ancillary, _, _ = self._peer.recvmsg(READ_SIZE, FD_SPACE, socket.MSG_CMSG_CLOEXEC)
+        if ancillary:
+            # A byte that brings descriptors drops the set that nobody took.
+            self._drop_fds()
+            for level, kind, payload in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    fds = array.array("i")
+                    fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+                    self._fds.extend(fds)
+        return data
+
+    def receive(self, data: bytes) -> None:
+        if self._filter is not None:
+            data = self._filter.strip(data)
+        if data:
+            self._chardev.receive(data)
+
+    def drained(self) -> None:
+        self._chardev.drained()
+
+    def ended(self) -> None:
+        self._hang_up()
+        self._chardev.lost()
+        if self._peer is not None:
+            return
+        self._watch_listeners()
+        self._dial_later()
+
+    def _hang_up(self) -> None:
+        if self._stream is not None:
+            self._stream.stop()
+            self._stream = None
+        if self._peer is not None:
+            self._peer.close()
+            self._peer = None
+        self._filter = None
+        self._drop_fds()
+        self.filename = self._idle_name()
+
+    def _drop_fds(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+
+    # The side of the chardev
+
+    @property
+    def backlog(self) -> int:
+        return self._stream.backlog if self._stream is not None else 0
+
+    def write(self, data: bytes) -> None:
+        if self._stream is not None:
+            self._stream.write(data)
+
+    def pause(self) -> None:
+        if self._stream is not None:
+            self._stream.pause()
+
+    def resume(self) -> None:
+        if self._stream is not None:
+            self._stream.resume()
+
+    def take_fd(self) -> int | None:
+        if not self._fds:
+            return None
+        first = self._fds.pop(0)
+        self._drop_fds()
+        return first
+
+    def disconnect(self) -> None:
+        if self._stream is not None:
+            self._stream.finish(self.ended)
+
+    def set_echo(self, echo: bool) -> None:
+        pass
+
+    def close(self) -> None:
+        if self._dialler is not None:
+            self._dialler.cancel()
+            self._dialler = None
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.fileno())
+            listener.close()
+        self._listeners = []
+        if self._unlink is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._unlink)
+            self._unlink = None
+        self._reconnect_ms = 0
+        self._hang_up()
