@@ -1,12 +1,14 @@
 """A compiled schema on disk, so that a start does not read the sources.
 
-The file lies in `__pycache__` beside this module: `marshal` of (key, data). The key tells which
-sources it was made of (name, time and size of each, the compiler among them) and for which Python.
-Whatever is wrong with the file, it is made anew; if it cannot be written, it is not.
+The file lies in `__pycache__` beside this module: a checksum, then `marshal` of (key, data). The
+key tells which sources it was made of (name, time and size of each, the compiler among them) and
+for which Python. Whatever is wrong with the file, it is made anew; if it cannot be written, it is
+not.
 """
 
 from __future__ import annotations
 
+import binascii
 import marshal
 import os
 import sys
@@ -15,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Data = dict[str, dict[str, tuple[Any, ...]]]
+    from qapi.schema import Data
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MAIN = "qapi-schema.json"
@@ -44,7 +46,7 @@ def _key(sources: str) -> tuple[Any, ...]:
     """What the compiled data depend on."""
     with os.scandir(sources) as entries:
         paths = [entry.path for entry in entries if entry.name.endswith(".json")]
-    paths += [os.path.join(HERE, "parser.py"), os.path.join(HERE, "compiler.py")]
+    paths += [os.path.join(HERE, f"{name}.py") for name in ("parser", "definitions", "compiler")]
     parts: list[object] = [sys.version]
     for path in sorted(paths):
         try:
@@ -58,13 +60,13 @@ def _key(sources: str) -> tuple[Any, ...]:
 def _read(path: str, key: tuple[Any, ...]) -> Data | None:
     try:
         with open(path, "rb") as stream:
-            found = marshal.loads(stream.read())
-    except (OSError, ValueError, EOFError, TypeError, MemoryError):
+            raw = stream.read()
+    except OSError:
         return None
-    if isinstance(found, tuple) and len(found) == 2 and found[0] == key:
-        data: Data = found[1]
-        return data
-    return None
+    if _checksum(raw[4:]) != raw[:4]:  # marshal must not see what it did not write
+        return None
+    found, data = marshal.loads(raw[4:])
+    return data if found == key else None
 
 
 def _write(path: str, key: tuple[Any, ...], data: Data) -> None:
@@ -72,11 +74,16 @@ def _write(path: str, key: tuple[Any, ...], data: Data) -> None:
     draft = f"{path}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
+        raw = marshal.dumps((key, data))
         with open(draft, "wb") as stream:
-            stream.write(marshal.dumps((key, data)))
+            stream.write(_checksum(raw) + raw)
         os.replace(draft, path)
     except OSError:
         try:
             os.unlink(draft)
         except OSError:
             return
+
+
+def _checksum(raw: bytes) -> bytes:
+    return binascii.crc32(raw).to_bytes(4, "little")

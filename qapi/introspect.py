@@ -7,14 +7,13 @@ integers are `int`, an array is `[T]`, and a type that nobody reaches is not tol
 
 from __future__ import annotations
 
-from qapi.compiler import BUILTINS
-from qapi.schema import NOTHING, Alternate, Enum, Schema, Union
+from qapi.schema import BUILTINS, NOTHING, Alternate, Enum, Schema, Union
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from qapi.schema import Member
+    from qapi.schema import Command, Member
 
     Entry = dict[str, object]
 
@@ -22,16 +21,12 @@ if TYPE_CHECKING:
 def introspect(schema: Schema) -> list[dict[str, object]]:
     """SchemaInfo objects, new ones at each call."""
     told = _Told(schema)
-    for name, command in schema.commands.items():
-        entry: Entry = {
-            "arg-type": told.use(command.data or NOTHING),
-            "ret-type": told.use(command.returns or NOTHING),
-        }
-        if command.allow_oob:
-            entry["allow-oob"] = True
-        told.add(name, "command", command.features, entry)
-    for name, event in schema.events.items():
-        told.add(name, "event", event.features, {"arg-type": told.use(event.data or NOTHING)})
+    for name in schema.order:
+        if name in schema.commands:
+            told.add_command(schema.commands[name])
+        else:
+            event = schema.events[name]
+            told.add(name, "event", event.features, {"arg-type": told.use(event.data or NOTHING)})
     told.add_types()
     return told.entries
 
@@ -51,6 +46,15 @@ class _Told:
         if listed:
             entry["features"] = listed
         self.entries.append(entry | rest)
+
+    def add_command(self, command: Command) -> None:
+        rest: Entry = {
+            "arg-type": self.use(command.data or NOTHING),
+            "ret-type": self.use(command.returns or NOTHING),
+        }
+        if command.allow_oob:
+            rest["allow-oob"] = True
+        self.add(command.name, "command", command.features, rest)
 
     def use(self, name: str) -> str:
         """Note that a type is needed, and return the name under which it is told."""

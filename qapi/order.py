@@ -7,6 +7,8 @@ member which a message names is the one that QEMU names.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +17,7 @@ BUCKETS = 512
 _MASK32 = 0xFFFFFFFF
 
 
+@lru_cache(maxsize=4096)  # members' names, mostly
 def bucket(key: str) -> int:
     """The bucket of QEMU's object in which a key lies."""
     raw = _as_c(key)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _MAX64 = (1 << 64) - 1
 _MIN63 = -(1 << 63)
-QTYPE = ("none", "qnull", "qnum", "qstring", "qdict", "qlist", "qbool")
 SUFFIXES = "BKMGTPE"  # each 1024 times the one before
 _RANGE_MAX = 65536  # elements that one `first-last` may stand for
 
@@ -129,16 +128,6 @@ def _integers(signed: Scalar, unsigned: Scalar, size: Scalar) -> dict[str, Scala
     return table
 
 
-def _enum(values: tuple[str, ...], as_text: Scalar) -> Scalar:
-    def check(value: Any) -> object:
-        text = as_text(value)
-        if text in values:
-            return text
-        raise Misfit("Parameter '", LEAF, f"' does not accept value '{text}'")
-
-    return check
-
-
 # -- JSON
 
 
@@ -190,7 +179,6 @@ def json_table() -> dict[str, Scalar]:
         "number": _json_number,
         "null": _json_null,
         "any": _any,
-        "QType": _enum(QTYPE, _json_str),
         **_integers(_json_int64, _json_uint64, _json_uint64),
     }
 
@@ -247,7 +235,6 @@ def keyval_table() -> dict[str, Scalar]:
         "number": _parsed(_parse_number, "number"),
         "null": _keyval_null,
         "any": _any,
-        "QType": _enum(QTYPE, _keyval_str),
         **_integers(
             _parsed(parse_int64, "integer"),
             _parsed(parse_uint64, "integer"),
@@ -316,7 +303,6 @@ def options_table() -> dict[str, Scalar]:
     table = {
         "str": _option_str,
         "bool": _option_bool,
-        "QType": _enum(QTYPE, _option_str),
         "[str]": lambda values: [text or "" for text in values],
         **_integers(
             _option(parse_int64, "an int64 value"),

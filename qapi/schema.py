@@ -17,6 +17,29 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     T = TypeVar("T")
+    Rows = dict[str, tuple[Any, ...]]
+    Data = tuple[Rows, Rows, Rows, tuple[str, ...]]  # see compiler.py
+
+
+# Each builtin type with its JSON type.
+BUILTINS = {
+    "str": "string",
+    "number": "number",
+    "int": "int",
+    "int8": "int",
+    "int16": "int",
+    "int32": "int",
+    "int64": "int",
+    "uint8": "int",
+    "uint16": "int",
+    "uint32": "int",
+    "uint64": "int",
+    "size": "int",
+    "bool": "boolean",
+    "null": "null",
+    "any": "value",
+}
+NOTHING = "q_empty"  # the type of what has no members
 
 
 class Command:
@@ -118,8 +141,6 @@ class Alternate:
         self.features: tuple[str, ...] = row[2]
 
 
-NOTHING = "q_empty"  # the compiler's name for the object without members
-
 Type = Enum | Struct | Union | Alternate
 
 
@@ -128,9 +149,7 @@ class _Lazy(Mapping[str, "T"]):
 
     __slots__ = ("_made", "_make", "_rows")
 
-    def __init__(
-        self, rows: dict[str, tuple[Any, ...]], make: Callable[[str, tuple[Any, ...]], T]
-    ) -> None:
+    def __init__(self, rows: Rows, make: Callable[[str, tuple[Any, ...]], T]) -> None:
         self._rows = rows
         self._make = make
         self._made: dict[str, T] = {}
@@ -162,16 +181,18 @@ def _make_type(name: str, row: tuple[Any, ...]) -> Type:
 class Schema:
     """All commands, events and types, and the checks of values against them.
 
-    `commands`, `events` and `types` are mappings in the order of the schema's files.
+    `commands`, `events` and `types` are mappings in the order of the schema's files, `order` names
+    commands and events as they come there.
     """
 
-    __slots__ = ("_arguments", "_plans", "_rows", "commands", "events", "types")
+    __slots__ = ("_arguments", "_plans", "_rows", "commands", "events", "order", "types")
 
-    def __init__(self, data: Mapping[str, dict[str, tuple[Any, ...]]]) -> None:
-        self.commands = _Lazy(data["commands"], Command)
-        self.events = _Lazy(data["events"], Event)
-        self.types = _Lazy(data["types"], _make_type)
-        self._rows = data["types"]
+    def __init__(self, data: Data) -> None:
+        commands, events, types, self.order = data
+        self.commands = _Lazy(commands, Command)
+        self.events = _Lazy(events, Event)
+        self.types = _Lazy(types, _make_type)
+        self._rows = types
         self._plans: dict[str, Plans] = {}
         self._arguments: dict[str, Root | None] = {}  # None: the command takes anything
 
