@@ -1,0 +1,136 @@
+"""QMP's commands: schema entry and handler joined under one name.
+
+A handler is called as `handler(machine, **arguments)`, one that needs the asking monitor as
+`handler(machine, monitor, **arguments)`. Arguments bear the schema's names with '_' for '-' (and a
+'_' appended to a Python keyword); optional ones that were not given are not passed. Of a command
+whose arguments the schema does not describe ('gen': false) the names stay as they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from keyword import iskeyword
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from qapi.schema import Command, Event
+
+Handler = Callable[..., Any]
+
+
+class Schema(Protocol):
+    """What a registry asks of qapi.Schema."""
+
+    @property
+    def commands(self) -> Mapping[str, Command]: ...
+    @property
+    def events(self) -> Mapping[str, Event]: ...
+    def check_arguments(self, command: str, args: dict[str, object]) -> dict[str, object]: ...
+    def check_return(self, command: str, value: object) -> None: ...
+    def check_event(self, name: str, data: dict[str, object] | None) -> None: ...
+
+
+class QmpCommand:
+    """One command as it is dispatched."""
+
+    __slots__ = (
+        "_handler",
+        "_keywords",
+        "_schema",
+        "_takes_monitor",
+        "allow_oob",
+        "allow_preconfig",
+        "check_returns",
+        "name",
+        "schema_entry",
+    )
+
+    def __init__(
+        self, schema: Schema, name: str, handler: Handler, takes_monitor: bool, check_returns: bool
+    ) -> None:
+        entry = schema.commands[name]
+        self.name = name
+        self.schema_entry = entry
+        self.allow_oob: bool = entry.allow_oob
+        self.allow_preconfig: bool = entry.allow_preconfig
+        self.check_returns = check_returns
+        self._schema = schema
+        self._handler = handler
+        self._takes_monitor = takes_monitor
+        self._keywords: dict[str, str] = {}  # schema name → keyword, of the arguments seen so far
+
+    def call(self, machine: object, monitor: object, arguments: dict[str, object]) -> Any:
+        """The handler's result, which may be a coroutine. QmpError if the arguments do not fit."""
+        checked = self._schema.check_arguments(self.name, arguments)
+        if checked and self.schema_entry.gen:
+            keywords = self._keywords
+            for key in checked.keys() - keywords.keys():
+                keywords[key] = as_keyword(key)
+            checked = {keywords[key]: value for key, value in checked.items()}
+        if self._takes_monitor:
+            return self._handler(machine, monitor, **checked)
+        return self._handler(machine, **checked)
+
+    def check_return(self, value: object) -> None:
+        self._schema.check_return(self.name, value)
+
+
+def as_keyword(name: str) -> str:
+    """The schema's name as the name of a Python argument."""
+    name = name.replace("-", "_")
+    return name + "_" if iskeyword(name) else name
+
+
+class QmpRegistry:
+    """All commands. ValueError if the schema and the handlers do not name the same ones.
+
+    `qmp_capabilities` is the protocol's own: it has its handler here and must not be given one.
+    With `check_returns` every result and event is compared with the schema (for tests).
+    """
+
+    __slots__ = ("_check_returns", "_commands", "_handlers", "_monitor_handlers", "schema")
+
+    def __init__(
+        self,
+        schema: Schema,
+        handlers: Mapping[str, Handler],
+        session_handlers: Mapping[str, Handler],
+        *,
+        check_returns: bool = False,
+    ) -> None:
+        self.schema = schema
+        self._check_returns = check_returns
+        self._handlers = handlers
+        self._monitor_handlers = {**session_handlers, "qmp_capabilities": _qmp_capabilities}
+        self._commands: dict[str, QmpCommand] = {}
+        _demand_same_names(schema.commands, handlers, self._monitor_handlers)
+
+    def find(self, name: str) -> QmpCommand | None:
+        command = self._commands.get(name)
+        if command is None and name in self.schema.commands:
+            takes_monitor = name in self._monitor_handlers
+            handler = (self._monitor_handlers if takes_monitor else self._handlers)[name]
+            command = QmpCommand(self.schema, name, handler, takes_monitor, self._check_returns)
+            self._commands[name] = command
+        return command
+
+    def check_event(self, name: str, data: dict[str, object] | None) -> None:
+        if self._check_returns:
+            self.schema.check_event(name, data)
+
+
+def _demand_same_names(schema: Mapping[str, object], *tables: Mapping[str, object]) -> None:
+    named: set[str] = set()
+    for table in tables:
+        if named & table.keys():
+            raise ValueError(f"commands with two handlers: {sorted(named & table.keys())}")
+        named |= table.keys()
+    if named != schema.keys():
+        raise ValueError(
+            f"commands without a handler: {sorted(schema.keys() - named)}; "
+            f"handlers without a command: {sorted(named - schema.keys())}"
+        )
+
+
+def _qmp_capabilities(machine: object, monitor: Any, enable: list[str] | None = None) -> None:
+    monitor.session.negotiate(enable or [])
