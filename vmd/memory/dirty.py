@@ -1,0 +1,142 @@
+"""Which pages changed: a log that the guest fills, and the pages a migration still has to send.
+
+Both are kept in chunks of one flag byte a page, made when first needed, so that a block of a
+terabyte that nobody touches costs nothing. Everything here is plain bytes: no numpy.
+
+Threads: `DirtyLog` belongs to the event loop alone. `PendingPages` is merged into on the event
+loop and taken from on the sender's thread, never both at once: the migration alternates them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+PAGE_BITS = 12
+PAGE_SIZE = 1 << PAGE_BITS
+CHUNK = 4096  # pages in a chunk of flags: 16 MiB of guest memory
+_ALL = b"\1" * CHUNK
+
+Flags = dict[int, bytes | bytearray]
+
+
+class DirtyLog:
+    """Pages written since the log was last taken. A writer marks after it has written."""
+
+    __slots__ = ("_chunks",)
+
+    def __init__(self) -> None:
+        self._chunks: Flags = {}
+
+    def mark(self, page: int, count: int) -> None:
+        """Mark `count` pages from `page` on."""
+        chunk, index = divmod(page, CHUNK)
+        while count > 0:
+            n = min(count, CHUNK - index)
+            if n == CHUNK:
+                self._chunks[chunk] = _ALL
+            else:
+                flags = self._chunks.get(chunk)
+                if flags is None:
+                    flags = self._chunks[chunk] = bytearray(CHUNK)
+                if isinstance(flags, bytearray):
+                    flags[index : index + n] = _ALL[:n]
+            count -= n
+            chunk, index = chunk + 1, 0
+
+    def take(self) -> Flags:
+        """The flags by chunk number; the log is empty afterwards."""
+        taken, self._chunks = self._chunks, {}
+        return taken
+
+
+class PendingPages:
+    """Pages of one block that are still to be sent, in the order in which they will be.
+
+    The first round sends everything: all pages from `_bulk` on are pending without being
+    written down. Pages dirtied behind it are flags. A cursor goes round like QEMU's
+    (migration/ram.c): it does not jump back when new dirty pages arrive.
+    """
+
+    __slots__ = ("_bulk", "_chunks", "_cursor", "_order", "count", "pages")
+
+    def __init__(self, pages: int) -> None:
+        self.pages = pages
+        self.count = pages  # pages pending
+        self._bulk = 0
+        self._cursor = 0
+        self._chunks: Flags = {}
+        self._order: list[int] = []  # the keys of _chunks, sorted; may name used-up chunks
+
+    def rewind(self) -> None:
+        """Start again at the block's first page."""
+        self._cursor = 0
+
+    def merge(self, log: Flags) -> int:
+        """Add logged pages; returns how many were not pending already."""
+        before = self.count
+        for number, flags in log.items():
+            behind = min(self._bulk - number * CHUNK, CHUNK)
+            if behind <= 0:
+                continue
+            mine = self._chunks.get(number)
+            if mine is None:
+                merged = flags
+                if behind < CHUNK:
+                    merged = flags[:behind] + bytes(CHUNK - behind)
+                self.count += merged.count(1)
+            else:
+                both = int.from_bytes(flags[:behind], "little") | int.from_bytes(mine, "little")
+                merged = both.to_bytes(CHUNK, "little")
+                self.count += merged.count(1) - mine.count(1)
+            self._chunks[number] = merged
+        self._order = sorted(self._chunks)
+        return self.count - before
+
+    def take(self, limit: int) -> list[tuple[int, int]]:
+        """Take at most `limit` pages as (first, count) runs, ascending from the cursor.
+
+        An empty list: nothing is pending between the cursor and the end of the block.
+        """
+        runs: list[tuple[int, int]] = []
+        while limit > 0:
+            if self._cursor >= self._bulk:
+                run = (self._cursor, min(limit, self.pages - self._cursor))
+                if run[1] <= 0:
+                    break
+                self._bulk = run[0] + run[1]
+            else:
+                found = self._take_flagged(limit)
+                if found is None:
+                    self._cursor = self._bulk
+                    continue
+                run = found
+            runs.append(run)
+            self._cursor = run[0] + run[1]
+            self.count -= run[1]
+            limit -= run[1]
+        return runs
+
+    def _take_flagged(self, limit: int) -> tuple[int, int] | None:
+        first, index = divmod(self._cursor, CHUNK)
+        for i in range(bisect_left(self._order, first), len(self._order)):
+            number = self._order[i]
+            flags = self._chunks.get(number)
+            if flags is not None:
+                start = flags.find(1, index if number == first else 0)
+                if start >= 0:
+                    return self._clear_run(number, flags, start, limit)
+        return None
+
+    def _clear_run(
+        self, number: int, flags: bytes | bytearray, start: int, limit: int
+    ) -> tuple[int, int]:
+        end = flags.find(0, start)
+        if end < 0:
+            end = CHUNK
+        end = min(end, start + limit)
+        if not isinstance(flags, bytearray):
+            flags = self._chunks[number] = bytearray(flags)
+        flags[start:end] = bytes(end - start)
+        if flags.find(1) < 0:
+            del self._chunks[number]
+        return number * CHUNK + start, end - start

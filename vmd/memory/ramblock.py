@@ -1,0 +1,229 @@
+"""A RAM block: a named piece of guest memory, mapped from a memfd or a file.
+
+A block belongs to the event loop: only there it is written, and a writer marks what it wrote
+afterwards. A sender's thread may read it at any time; a page it reads too early is in the log.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from contextlib import suppress
+
+from vmd.memory.dirty import PAGE_BITS, PAGE_SIZE, DirtyLog, PendingPages
+from vmd.memory.extents import file_extents, union
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAP_NORESERVE = 0x4000  # a terabyte of guest memory is a promise, not a demand on the host
+_TOUCH_BITS = 21  # writes to a private mapping are remembered in pieces of 2 MiB
+_HUGE = 2 << 20
+_CLEAR = bytes(1 << 20)
+
+
+def page_align(size: int) -> int:
+    """`size` rounded up to whole pages."""
+    return (size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1)
+
+
+class RamBlock:
+    """Guest memory with a name.
+
+    `size` bytes are used, `max_size` is what the block may grow to in a stream (they differ only
+    for resizable ROMs); both are multiples of the page. `gpa` is the guest address of its first
+    byte (0 if it is not mapped at top level). `shared` and `named_file` are what migration asks:
+    is it mapped MAP_SHARED, and is it a memory-backend-file. `fd` is owned by the block; it is
+    the mapping's file from `file_offset` on.
+
+    `view` is the memory itself, for vectorised work; whoever writes through it calls `mark`
+    afterwards. Offsets outside the block raise ValueError or IndexError.
+    """
+
+    __slots__ = (
+        "_log",
+        "_map",
+        "_touched",
+        "fd",
+        "file_offset",
+        "gpa",
+        "idstr",
+        "max_size",
+        "named_file",
+        "page_size",
+        "pending",
+        "readonly",
+        "shared",
+        "size",
+        "view",
+    )
+
+    def __init__(
+        self,
+        idstr: str,
+        size: int,
+        fd: int,
+        *,
+        max_size: int | None = None,
+        gpa: int = 0,
+        file_offset: int = 0,
+        shared: bool = True,
+        private_mapping: bool = False,
+        named_file: bool = False,
+        readonly: bool = False,
+        page_size: int = PAGE_SIZE,
+    ) -> None:
+        """Map `size` bytes of `fd`; takes the descriptor over, also when it fails (OSError).
+
+        `shared` says what the block is to migration; `private_mapping` maps it copy-on-write.
+        The memory of a memory-backend-ram is a memfd of our own and can be mapped shared.
+        """
+        flags = mmap.MAP_PRIVATE if private_mapping else mmap.MAP_SHARED
+        if private_mapping and os.fstatvfs(fd).f_bsize < _HUGE:
+            flags |= MAP_NORESERVE  # huge pages must be reserved, or touching them kills us
+        protection = mmap.PROT_READ | (0 if readonly else mmap.PROT_WRITE)
+        try:
+            self._map = mmap.mmap(fd, size, flags, protection, offset=file_offset)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.idstr = idstr
+        self.size = size
+        self.max_size = size if max_size is None else max_size
+        self.gpa = gpa
+        self.fd = fd
+        self.file_offset = file_offset
+        self.shared = shared
+        self.named_file = named_file
+        self.readonly = readonly
+        self.page_size = page_size
+        self.view = memoryview(self._map)
+        self.pending: PendingPages | None = None
+        self._log: DirtyLog | None = None
+        self._touched: set[int] | None = set() if private_mapping else None
+
+    @classmethod
+    def anonymous(
+        cls, idstr: str, size: int, *, max_size: int | None = None, gpa: int = 0
+    ) -> RamBlock:
+        """Fresh private memory, all zero, backed by a memfd that costs nothing until touched."""
+        fd = os.memfd_create("vmd-ram", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(fd, size)
+        except BaseException:
+            os.close(fd)
+            raise
+        return cls(idstr, size, fd, max_size=max_size, gpa=gpa, shared=False)
+
+    @property
+    def pages(self) -> int:
+        return self.size >> PAGE_BITS
+
+    # Reading and writing
+
+    def read(self, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset`; fewer at the end of the block."""
+        length = min(length, self.size - offset)
+        if self._touched is None and length > PAGE_SIZE:
+            # Reading a hole through the mapping would allocate it; the file knows it is zero.
+            data = os.pread(self.fd, length, self.file_offset + offset)
+            if len(data) == length:
+                return data
+        return bytes(self.view[offset : offset + length])
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Write `data` at `offset`. Writes to a read-only block are lost, as in a ROM."""
+        if not self.readonly:
+            self.view[offset : offset + len(data)] = data
+            self.mark(offset, len(data))
+
+    def fill(self, offset: int, length: int, byte: int) -> None:
+        """Set `length` bytes from `offset` to `byte`; zeros do not touch what is untouched."""
+        if self.readonly:
+            return
+        if byte:
+            pattern = bytes((byte,)) * min(length, len(_CLEAR))
+            for start in range(offset, offset + length, len(pattern)):
+                end = min(start + len(pattern), offset + length)
+                self.view[start:end] = pattern[: end - start]
+        else:
+            self.clear(offset, length)
+        self.mark(offset, length)
+
+    def clear(self, offset: int, length: int) -> None:
+        """Zero a range without touching memory that never held anything. Marks nothing."""
+        for start, end in self.data_extents(offset, offset + length):
+            for piece in range(start, end, len(_CLEAR)):
+                n = min(len(_CLEAR), end - piece)
+                self.view[piece : piece + n] = _CLEAR[:n]
+
+    def data_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Ranges of [start, end) that may hold other bytes than zero, ascending and disjoint."""
+        base = self.file_offset
+        extents = file_extents(self.fd, base + start, base + end)
+        ranges = ((first - base, last - base) for first, last in extents)
+        if self._touched is None:
+            return ranges
+        return union(ranges, self._touched_extents(start, end))
+
+    def _touched_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        assert self._touched is not None
+        for piece in sorted(self._touched):
+            first = max(piece << _TOUCH_BITS, start)
+            last = min((piece + 1) << _TOUCH_BITS, end)
+            if first < last:
+                yield first, last
+
+    # The dirty log
+
+    def mark(self, offset: int, length: int) -> None:
+        """Note that bytes were written: to be called after writing, on the event loop."""
+        if length <= 0:
+            return
+        if self._touched is not None:
+            self.touch(offset, length)
+        if self._log is not None:
+            first = offset >> PAGE_BITS
+            self._log.mark(first, ((offset + length - 1) >> PAGE_BITS) - first + 1)
+
+    def touch(self, offset: int, length: int) -> None:
+        """Note that memory may no longer be what the file says, without making it dirty."""
+        if self._touched is not None:
+            last = (offset + length - 1) >> _TOUCH_BITS
+            self._touched.update(range(offset >> _TOUCH_BITS, last + 1))
+
+    def start_dirty_log(self) -> None:
+        """Begin to log writes; all pages are pending."""
+        self._log = DirtyLog()
+        self.pending = PendingPages(self.pages)
+
+    def sync_dirty(self) -> int:
+        """Make the logged pages pending; returns how many were not pending before."""
+        if self._log is None or self.pending is None:
+            return 0
+        return self.pending.merge(self._log.take())
+
+    def stop_dirty_log(self) -> None:
+        self._log = None
+        self.pending = None
+
+    def madvise(self, advice: int, offset: int = 0, length: int | None = None) -> None:
+        """madvise(2) on the mapping; OSError as it says."""
+        self._map.madvise(advice, offset, self.size - offset if length is None else length)
+
+    def address(self) -> int:
+        """Where the block is mapped in this process."""
+        import numpy
+
+        return int(numpy.frombuffer(self.view, numpy.uint8).ctypes.data)
+
+    def close(self) -> None:
+        """Unmap and close; a view still held by someone keeps the mapping until it goes."""
+        self.stop_dirty_log()
+        with suppress(BufferError):
+            self.view.release()
+            self._map.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
