@@ -1,0 +1,51 @@
+"""What all tests share: who the judge is, and an account of what was not asked of it.
+
+Tests that need real QEMU take the fixture `qemu`. Where it is not installed they are skipped with
+the reason; with VMD_REQUIRE_QEMU=1 in the environment they fail instead, so that a run which should
+have asked the judge cannot pass without.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from tests.differential.stage import Program, find_qemu
+
+JUDGE = "10.0.2"
+
+
+def _version(program: Program) -> str:
+    first_line = subprocess.run(
+        [*program.argv, "-version"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()[0]
+    return first_line.removeprefix("QEMU emulator version ").partition(" ")[0]
+
+
+@pytest.fixture(scope="session")
+def qemu() -> Program:
+    """Real QEMU, of the version that vmd behaves like."""
+    program = find_qemu()
+    if program is None:
+        missing = "real QEMU is not installed"
+    elif _version(program) != JUDGE:
+        missing = f"real QEMU is {_version(program)}, the judge is {JUDGE}"
+    else:
+        return program
+    if os.environ.get("VMD_REQUIRE_QEMU") == "1":
+        pytest.fail(f"{missing}, and VMD_REQUIRE_QEMU=1 asks for it")
+    pytest.skip(missing)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count the skipped tests by reason: nothing goes unasked without a word."""
+    reasons: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[reason] = reasons.get(reason, 0) + 1
+    if reasons:
+        terminalreporter.section("not asked")
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.line(f"{count:5} {reason.removeprefix('Skipped: ')}")

@@ -1,0 +1,65 @@
+"""What many questions need: command lines, and the usual steps of a migration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.differential.stage import Machine, Stage
+
+NONE = "-machine none -m 16"
+BACKEND = "-m 16 -object memory-backend-file,id=ram0,size=16M,mem-path=ram0"
+PRIVATE = f"-machine none,memory-backend=ram0 {BACKEND}"
+SHARED = f"{PRIVATE},share=on"
+SEED = (
+    "-machine none,memory-backend=ram0 -m 4G"
+    " -object memory-backend-file,id=ram0,size=4G,mem-path=./ram0,share=on"
+)
+Q35 = "-machine q35 -nodefaults -accel tcg -m 16"
+Q35_SHARED = f"-machine q35,memory-backend=ram0 -nodefaults -accel tcg {BACKEND},share=on"
+PC = "-machine pc -nodefaults -accel tcg -m 16"
+PC_SHARED = f"-machine pc,memory-backend=ram0 -nodefaults -accel tcg {BACKEND},share=on"
+
+
+def capabilities(machine: Machine, *names: str) -> None:
+    """Switch capabilities on, in one command."""
+    states = [{"capability": name, "state": True} for name in names]
+    machine.qmp.execute("migrate-set-capabilities", {"capabilities": states})
+
+
+def save(machine: Machine, uri: str = "file:vm.state") -> None:
+    """Migrate out, with the events capability on, up to the end."""
+    machine.qmp.execute("migrate", {"uri": uri})
+    settle(machine)
+
+
+def settle(machine: Machine) -> None:
+    """Wait for `completed` and for what real QEMU does only a moment after it.
+
+    The event comes before the run state changes, and that before the migration is cleared away.
+    """
+    machine.qmp.wait("MIGRATION", status="completed")
+    while machine.qmp.execute("query-status", quietly=True)["status"] == "finish-migrate":
+        pass
+    machine.qmp.execute("query-status", quietly=True)
+
+
+def load(machine: Machine, uri: str = "file:vm.state") -> None:
+    """Migrate in, with the events capability on, up to the end."""
+    machine.qmp.execute("migrate-incoming", {"uri": uri})
+    machine.qmp.wait("MIGRATION", status="completed")
+
+
+def leave(machine: Machine) -> None:
+    """Quit, up to the exit code."""
+    machine.qmp.execute("quit")
+    machine.qmp.end()
+    machine.exited()
+
+
+def one_page_of_ram(stage: Stage) -> None:
+    """A RAM file with one page in use, as a small guest leaves it: then all numbers are equal."""
+    with stage.file("ram0").open("wb") as ram:
+        ram.truncate(16 << 20)
+        ram.write(b"guest")
+    stage.exact = True

@@ -1,0 +1,270 @@
+"""Where a question is played: a directory, a program with QEMU's command line, a transcript."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import shlex
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.differential import normal
+from tests.differential.bootsector import ab_sector
+from tests.differential.wires import GUARD, Human, Qmp, Stuck, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+class Program(NamedTuple):
+    """A program with QEMU's command line, and how each kind of guest is put into it."""
+
+    name: str
+    argv: tuple[str, ...]
+    guests: dict[str, tuple[str, ...]]
+
+
+DISK = ("-drive", "if=none,id=d0,file=bootsect,format=raw")
+DISK += ("-device", "ide-hd,drive=d0,secs=1,cyls=1,heads=1")
+
+
+def find_qemu() -> Program | None:
+    """Real QEMU, if it is installed."""
+    path = shutil.which("qemu-system-x86_64")
+    guests: dict[str, tuple[str, ...]] = {"none": (), "idle": (), "ab": DISK, "ab-suspend": DISK}
+    return Program("qemu", (path,), guests) if path else None
+
+
+def find_vmd() -> Program:
+    """vmd as it is installed beside the running Python."""
+    script = Path(sys.executable).with_name("vmd")
+    guests = {
+        "none": (),
+        "idle": ("-vmd", "guest=idle"),
+        "ab": ("-vmd", "guest=ab"),
+        "ab-suspend": ("-vmd", "guest=ab,suspend=on"),
+    }
+    return Program("vmd", (str(script),), guests)
+
+
+class Machine:
+    """One running program. Which of `qmp`, `human`, `serial` is there depends on how it started."""
+
+    qmp: Qmp
+    human: Human
+    serial: Wire
+
+    def __init__(
+        self, stage: Stage, process: subprocess.Popen[bytes], stdout: Path, stderr: Path
+    ) -> None:
+        self._stage = stage
+        self.process = process
+        self._outputs = {"stdout": stdout, "stderr": stderr}
+
+    def signal(self, number: signal.Signals) -> None:
+        self._stage.note(f"# {number.name}")
+        self.process.send_signal(number)
+
+    def exited(self) -> int:
+        """Wait for the end; note stdout (where no monitor is on it), stderr and how it ended."""
+        try:
+            code = self.process.wait(GUARD)
+        except subprocess.TimeoutExpired:
+            raise Stuck("the program does not end") from None
+        for name, path in self._outputs.items():
+            for text in self._stage.normal(path.read_text()).splitlines():
+                self._stage.note(f"{name}: {text}")
+        ending = signal.Signals(-code).name if code < 0 else str(code)
+        self._stage.note(f"# exit {ending}")
+        return code
+
+
+class Stage:
+    """Plays one question; `transcript` is what comes of it."""
+
+    def __init__(self, program: Program, directory: Path) -> None:
+        self.program = program
+        self.directory = directory
+        self.transcript: list[str] = []
+        self.exact = False
+        self._firmware = False
+        self._count = 0
+        self._slaves: list[int] = []
+        self._open = contextlib.ExitStack()
+
+    # What a question does.
+
+    def start(
+        self,
+        arguments: str,
+        *,
+        qmp: bool = True,
+        negotiate: bool = True,
+        human: str | None = None,
+        serial: bool = False,
+        guest: str = "idle",
+        file_limit: int | None = None,
+    ) -> Machine:
+        """Start the program in the stage's directory.
+
+        `qmp`: with a QMP monitor (already negotiated, unless `negotiate` is False).
+        `human`: a human monitor on a "pipe", a "pty" or a "socket".
+        `serial`: with the first serial line connected.
+        `guest`: who lives in it; `file_limit`: no file may grow beyond this many bytes.
+        """
+        self.note(f"$ program {arguments}")
+        self._firmware = "none" not in arguments.partition("-machine ")[2].split(",")[0].split()
+        argv = [*self.program.argv, *shlex.split(arguments), "-display", "none"]
+        argv += self.program.guests[guest]
+        if guest.startswith("ab"):
+            sector = ab_sector(suspend=guest.endswith("suspend"))
+            (self.directory / "bootsect").write_bytes(sector)
+        with contextlib.ExitStack() as handed:
+            wires: dict[str, socket.socket] = {}
+            handed_fds: list[int] = []
+            for name in [*["qmp"] * qmp, *["hmp"] * (human == "socket"), *["ser"] * serial]:
+                wires[name], fd = self._connection(handed)
+                handed_fds.append(fd)
+                argv += ["-chardev", f"socket,id={name},fd={fd},server=on,wait=off"]
+            argv += ["-mon", "chardev=qmp,mode=control"] * qmp
+            argv += ["-mon", "chardev=hmp,mode=readline"] * (human == "socket")
+            argv += ["-monitor", "stdio"] * (human in ("pipe", "pty"))
+            argv += ["-serial", "chardev:ser"] * serial
+            machine = self._run(argv, handed_fds, human, file_limit)
+        for name, connection in wires.items():
+            wire = Wire(connection.fileno(), connection.fileno())
+            if name == "qmp":
+                machine.qmp = Qmp(wire, self.note_value)
+            elif name == "hmp":
+                machine.human = Human(wire, self._note_screen)
+            else:
+                machine.serial = wire
+        if qmp and negotiate:
+            machine.qmp.negotiate(quietly=True)
+        if human:
+            machine.human.banner()
+        if human == "pty":
+            # Only now: a terminal that nobody has opened says end of file at once.
+            os.close(self._slaves.pop())
+        return machine
+
+    def refused(self, arguments: str) -> None:
+        """Start the program with a command line that it must refuse."""
+        machine = self.start(arguments, qmp=False, guest="none")
+        machine.exited()
+
+    def connect(self, path: str) -> Wire:
+        """Connect to a unix socket that the subject listens on."""
+        sock = socket.socket(socket.AF_UNIX)
+        self._open.callback(sock.close)
+        sock.connect(os.path.relpath(self.directory / path))
+        return Wire(sock.fileno(), sock.fileno())
+
+    def file(self, name: str) -> Path:
+        """A file in the stage's directory."""
+        return self.directory / name
+
+    # What the machinery needs.
+
+    def note(self, text: str) -> None:
+        self.transcript.append(text)
+
+    def note_value(self, label: str, thing: Any) -> None:
+        thing = normal.value(thing, exact=self.exact, firmware=self._firmware)
+        self.note(self.normal(normal.line(label, thing)))
+
+    def normal(self, text: str) -> str:
+        text = text.replace(str(self.directory), "<dir>")
+        return normal.text(text, exact=self.exact)
+
+    def close(self) -> None:
+        for slave in self._slaves:
+            os.close(slave)
+        self._open.close()
+
+    def _note_screen(self, row: str) -> None:
+        self.note(self.normal(row))
+
+    def _connection(self, handed: contextlib.ExitStack) -> tuple[socket.socket, int]:
+        """A connection that is made before the program starts: (our end, the listener's fd)."""
+        self._count += 1
+        listener = handed.enter_context(socket.socket(socket.AF_UNIX))
+        path = os.path.relpath(self.directory / f"socket{self._count}")
+        listener.bind(path)
+        listener.listen(1)
+        client = socket.socket(socket.AF_UNIX)
+        self._open.callback(client.close)
+        client.connect(path)
+        return client, listener.fileno()
+
+    def _run(
+        self, argv: Sequence[str], fds: list[int], human: str | None, file_limit: int | None
+    ) -> Machine:
+        self._count += 1
+        stderr = self.directory / f"stderr{self._count}"
+        script = 'exec "$@"'
+        if file_limit is not None:
+            # With the signal ignored, writing beyond the limit fails as on a full disk.
+            script = f'trap "" XFSZ; ulimit -f {file_limit // 512}; {script}'
+        stdout = self._open.enter_context(self.file(f"stdout{self._count}").open("wb"))
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": stdout}
+        terminal = -1
+        if human == "pipe":
+            streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        if human == "pty":
+            terminal, name = self._terminal()
+            script += f" <{name} >{name}"  # the session's first terminal becomes its own
+        with stderr.open("wb") as errors:
+            process = subprocess.Popen(
+                ["sh", "-c", script, "sh", *argv],
+                cwd=self.directory,
+                env={**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"},
+                pass_fds=fds,
+                start_new_session=True,
+                stderr=errors,
+                restore_signals=False,
+                **streams,
+            )
+        self._open.callback(_end, process)
+        machine = Machine(self, process, Path(stdout.name), stderr)
+        if human == "pipe":
+            assert process.stdin and process.stdout
+            wire = Wire(process.stdout.fileno(), process.stdin.fileno())
+            machine.human = Human(wire, self._note_screen)
+        elif human == "pty":
+            machine.human = Human(Wire(terminal, terminal), self._note_screen, enter=b"\r")
+        return machine
+
+    def _terminal(self) -> tuple[int, str]:
+        master, slave = pty.openpty()
+        self._open.callback(os.close, master)
+        self._slaves.append(slave)
+        size = struct.pack("HHHH", Human.LINES, Human.COLUMNS, 0, 0)
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
+        return master, os.ttyname(slave)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Whatever a question left running ends with it."""
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+@contextlib.contextmanager
+def stage(program: Program, directory: Path) -> Iterator[Stage]:
+    """A stage that leaves nothing running behind."""
+    scene = Stage(program, directory)
+    try:
+        yield scene
+    finally:
+        scene.close()

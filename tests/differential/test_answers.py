@@ -1,0 +1,31 @@
+"""The same questions, put to vmd and to real QEMU: the answers are equal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.differential.book import Question, all_questions, play, recorded
+from tests.differential.stage import find_vmd
+
+if TYPE_CHECKING:
+    from tests.differential.stage import Program
+
+every_question = pytest.mark.parametrize("question", all_questions(), ids=lambda q: q.title)
+
+
+def _recorded(question: Question) -> list[str]:
+    answer = recorded(question)
+    assert answer is not None, "nobody has asked real QEMU this yet: make record"
+    return answer
+
+
+@every_question
+def test_vmd_answers_as_qemu_does(question: Question) -> None:
+    assert play(question, find_vmd()) == _recorded(question)
+
+
+@every_question
+def test_the_recorded_answer_is_still_what_qemu_says(question: Question, qemu: Program) -> None:
+    assert play(question, qemu) == _recorded(question)
