@@ -1,0 +1,218 @@
+"""Migration at the human monitor. Layout of the figures observed from migration-hmp-cmds.c."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import qapi
+from monitor.hmp import HmpCommand
+from qapi.error import QmpError
+from qapi.size import parse_size
+from vmd.hmp.info import on_off
+from vmd.migration.parameters import CAPABILITIES, PARAMETERS
+from vmd.migration.state import MigrationStatus
+from vmd.qmp import migration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from monitor.hmp import Completer, Hmp
+    from vmd.machine import Machine
+
+POLL_NS = 1_000_000_000
+HOLDS_PROMPT = (MigrationStatus.NONE, MigrationStatus.SETUP, MigrationStatus.ACTIVE)
+
+
+def migrate(
+    machine: Machine, hmp: Hmp, uri: str, detach: bool = False, resume: bool = False
+) -> None:
+    migration.migrate(machine, uri, resume=resume)
+    if not hmp.interactive:
+        if not detach:
+            hmp.print("terminal does not allow synchronous migration, continuing detached\n")
+    elif detach:
+        hmp.hold(machine.migration.settled())
+    else:
+        hmp.hold(_watch(machine))
+
+
+async def _watch(machine: Machine) -> None:
+    """Hold the prompt as QEMU does: it looks at once and then every second."""
+    while machine.migration.status in HOLDS_PROMPT:
+        await machine.clock.sleep(POLL_NS)
+    info = migration.query_migrate(machine)
+    if "error-desc" in info:
+        machine.report(str(info["error-desc"]))
+
+
+def migrate_incoming(machine: Machine, hmp: Hmp, uri: str) -> None:
+    migration.migrate_incoming(machine, uri, exit_on_error=False)
+    if hmp.interactive:
+        hmp.hold(machine.migration.settled())
+
+
+def migrate_cancel(machine: Machine, hmp: Hmp) -> None:
+    migration.migrate_cancel(machine)
+
+
+def migrate_continue(machine: Machine, hmp: Hmp, state: str) -> None:
+    if state not in qapi.load().enum("MigrationStatus"):
+        raise QmpError(f"invalid parameter value: {state}")
+    migration.migrate_continue(machine, state)
+
+
+def migrate_set_capability(machine: Machine, hmp: Hmp, capability: str, state: bool) -> None:
+    if capability not in CAPABILITIES:
+        raise QmpError(f"invalid parameter value: {capability}")
+    migration.migrate_set_capabilities(machine, [{"capability": capability, "state": state}])
+
+
+def migrate_set_parameter(machine: Machine, hmp: Hmp, parameter: str, value: str) -> None:
+    if parameter not in PARAMETERS:
+        raise QmpError(f"invalid parameter value: {parameter}")
+    migration.migrate_set_parameters(machine, **{parameter: _typed(parameter, value)})
+
+
+def _typed(name: str, text: str) -> object:
+    """What was typed, as QMP would carry it."""
+    unit = PARAMETERS[name].bare_unit
+    if unit is None:
+        if text not in qapi.load().enum(_ENUMS[name]):
+            raise QmpError(f"Parameter '{name}' does not accept value '{text}'")
+        return text
+    size, error = parse_size(text, unit)
+    if error is None:
+        return size
+    if unit > 1:
+        raise QmpError(f"Invalid size {text}")
+    raise QmpError(
+        f"Parameter '{name}' expects a non-negative number below 2^64",
+        hint="Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
+        "and exabytes, respectively.",
+    )
+
+
+_ENUMS = {"mode": "MigMode", "zero-page-detection": "ZeroPageDetection"}
+
+
+def info_migrate_capabilities(machine: Machine, hmp: Hmp) -> None:
+    for entry in migration.query_migrate_capabilities(machine):
+        hmp.print(f"{entry['capability']}: {on_off(entry['state'])}\n")
+
+
+def info_migrate_parameters(machine: Machine, hmp: Hmp) -> None:
+    values = migration.query_migrate_parameters(machine)
+    for name, row in PARAMETERS.items():
+        hmp.print(f"{name}: {values[name]}{row.unit}\n")
+
+
+def info_migrate(machine: Machine, hmp: Hmp) -> None:
+    _print_globals(machine, hmp)
+    info: dict[str, Any] = migration.query_migrate(machine)
+    if "blocked-reasons" in info:
+        hmp.print("Outgoing migration blocked:\n")
+        for reason in info["blocked-reasons"]:
+            hmp.print(f"  {reason}\n")
+    if "status" not in info:
+        return
+    hmp.print(f"Migration status: {info['status']}")
+    if info["status"] == "failed" and "error-desc" in info:
+        hmp.print(f" ({info['error-desc']})")
+    hmp.print(f"\ntotal time: {info.get('total-time', 0)} ms\n")
+    for member, label in _TIMES:
+        if member in info:
+            hmp.print(f"{label}: {info[member]} ms\n")
+    if "ram" in info:
+        _print_ram(info["ram"], hmp)
+
+
+_TIMES = (
+    ("expected-downtime", "expected downtime"),
+    ("downtime", "downtime"),
+    ("setup-time", "setup"),
+)
+
+
+def _print_globals(machine: Machine, hmp: Hmp) -> None:
+    hmp.print("globals:\n")
+    hmp.print("store-global-state: on\n")
+    hmp.print(f"only-migratable: {on_off(machine.only_migratable)}\n")
+    hmp.print("send-configuration: on\nsend-section-footer: on\nsend-switchover-start: on\n")
+    hmp.print("clear-bitmap-shift: 18\n")
+
+
+def _print_ram(ram: dict[str, Any], hmp: Hmp) -> None:
+    hmp.print(f"transferred ram: {ram['transferred'] >> 10} kbytes\n")
+    hmp.print(f"throughput: {ram['mbps']:.2f} mbps\n")
+    hmp.print(f"remaining ram: {ram['remaining'] >> 10} kbytes\n")
+    hmp.print(f"total ram: {ram['total'] >> 10} kbytes\n")
+    hmp.print(f"duplicate: {ram['duplicate']} pages\n")
+    hmp.print(f"normal: {ram['normal']} pages\n")
+    hmp.print(f"normal bytes: {ram['normal-bytes'] >> 10} kbytes\n")
+    hmp.print(f"dirty sync count: {ram['dirty-sync-count']}\n")
+    hmp.print(f"page size: {ram['page-size'] >> 10} kbytes\n")
+    hmp.print(f"multifd bytes: {ram['multifd-bytes'] >> 10} kbytes\n")
+    hmp.print(f"pages-per-second: {ram['pages-per-second']}\n")
+    if ram["dirty-pages-rate"]:
+        hmp.print(f"dirty pages rate: {ram['dirty-pages-rate']} pages\n")
+    for member, label in (("precopy-bytes", "precopy"), ("downtime-bytes", "downtime")):
+        if ram[member]:
+            hmp.print(f"{label} ram: {ram[member] >> 10} kbytes\n")
+
+
+def _names(names: Iterable[str]) -> Completer:
+    return lambda machine, prefix: names
+
+
+COMMANDS = [
+    HmpCommand(
+        "migrate",
+        "detach:-d,resume:-r,uri:s",
+        "[-d] [-r] uri",
+        "send the machine to uri, for example file:vm.state\n"
+        "\t\t\t -d: do not wait for the end\n"
+        "\t\t\t -r: go on with a migration that was interrupted",
+        migrate,
+    ),
+    HmpCommand("migrate_cancel", "", "", "give up the migration under way", migrate_cancel),
+    HmpCommand(
+        "migrate_continue",
+        "state:s",
+        "state",
+        "let a migration go on that waits in the given state",
+        migrate_continue,
+    ),
+    HmpCommand(
+        "migrate_incoming",
+        "uri:s",
+        "uri",
+        "receive the machine from uri, after a start with -incoming defer",
+        migrate_incoming,
+    ),
+    HmpCommand(
+        "migrate_set_capability",
+        "capability:s,state:b",
+        "capability state",
+        "turn a migration capability on or off",
+        migrate_set_capability,
+        complete={1: _names(CAPABILITIES), 2: _names(("off", "on"))},
+    ),
+    HmpCommand(
+        "migrate_set_parameter",
+        "parameter:s,value:s",
+        "parameter value",
+        "set a migration parameter",
+        migrate_set_parameter,
+        complete={1: _names(PARAMETERS)},
+    ),
+]
+
+INFO = [
+    HmpCommand("migrate", "", "", "show how the migration goes", info_migrate),
+    HmpCommand(
+        "migrate_capabilities", "", "", "show the migration capabilities", info_migrate_capabilities
+    ),
+    HmpCommand(
+        "migrate_parameters", "", "", "show the migration parameters", info_migrate_parameters
+    ),
+]

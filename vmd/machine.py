@@ -1,0 +1,311 @@
+"""One machine: owns run state, RAM, guest, clock and migration. Many may live in one process.
+
+What a command does to the life of a machine is here, once; QMP and HMP handlers call it.
+Observed from system/runstate.c and system/cpus.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qapi.error import QmpError
+from vmd.events import EventBus
+from vmd.guest.guest import Guest
+from vmd.memory import AddressSpace, split_ram
+from vmd.migration.controller import Migration
+from vmd.runstate import NEEDS_RESET, RunState, RunStateMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmd.chardev import Chardev
+    from vmd.clock import Clock
+    from vmd.devices.board import Board
+    from vmd.fdset import FdSets
+    from vmd.guest.guest import GuestOptions
+    from vmd.memory import MemoryBackend, RamBlock
+
+RAM_OFFSET_ALIGN = 64 << 12
+NIL_UUID = "00000000-0000-0000-0000-000000000000"
+
+ACTIONS: dict[str, tuple[str, ...]] = {
+    "reboot": ("reset", "shutdown"),
+    "shutdown": ("poweroff", "pause"),
+    "panic": ("shutdown", "pause", "exit-failure", "none"),
+}
+"""What may happen on a guest's reboot, shutdown and panic; the first is the default."""
+
+
+class MachineSetup:
+    """What a machine is made of; everything has QEMU's default."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self.name: str | None = None
+        self.uuid: str | None = None
+        self.cpus = 1
+        self.ram_size = board.default_ram_size
+        self.ram_blocks: list[RamBlock] = []
+        self.backends: dict[str, MemoryBackend] = {}
+        self.main_ram: RamBlock | None = None
+        self.autostart = True
+        self.incoming = False
+        self.only_migratable = False
+        self.has_default_nic = False
+        self.actions = {name: values[0] for name, values in ACTIONS.items()}
+
+
+class Machine:
+    """A virtual machine with a simulated guest. All methods run on the event loop.
+
+    `on_exit(code)` is told once when the process should end; `report(text)` gets what QEMU would
+    print on stderr, without the program's name.
+    """
+
+    def __init__(
+        self,
+        setup: MachineSetup,
+        clock: Clock,
+        guest_options: GuestOptions,
+        *,
+        on_exit: Callable[[int], None],
+        report: Callable[[str], None],
+        fdsets: FdSets,
+    ) -> None:
+        self.board = setup.board
+        self.name = setup.name
+        self.uuid = setup.uuid
+        self.cpus = setup.cpus
+        self.ram_size = setup.ram_size
+        self.ram_blocks = setup.ram_blocks
+        self.backends = setup.backends
+        self.main_ram = setup.main_ram
+        self.memory = _address_space(setup)
+        self.autostart = setup.autostart
+        self.only_migratable = setup.only_migratable
+        self.has_default_nic = setup.has_default_nic
+        self.actions = dict(setup.actions)
+        self.clock = clock
+        self.events = EventBus(clock)
+        self.report = report
+        self.fdsets = fdsets
+        self.chardevs: dict[str, Chardev] = {}
+        self.serial: Callable[[bytes], None] = lambda data: None
+        self.exiting = False
+        self._on_exit = on_exit
+        self.runstate = RunStateMachine(
+            RunState.INMIGRATE if setup.incoming else RunState.PRELAUNCH
+        )
+        self.guest_time = GuestTime(clock)
+        self.guest = Guest(
+            self.main_ram, clock, self, lambda data: self.serial(data), guest_options
+        )
+        self.migration = Migration(self, incoming=setup.incoming)
+
+    # Life: start, stop, and what commands make of them.
+
+    def power_on(self) -> None:
+        """The process is ready: boot the guest, unless somebody else's is about to arrive."""
+        if self.runstate.state is RunState.INMIGRATE:
+            return
+        self.guest.boot()
+        if self.autostart:
+            self.vm_start()
+
+    def vm_start(self) -> None:
+        """Go live: running, or suspended again if that is how the guest was stopped."""
+        if self.runstate.is_live:
+            return
+        suspended = self.runstate.was_suspended
+        target = RunState.SUSPENDED if suspended else RunState.RUNNING
+        if not self.runstate.may_become(target):
+            # QEMU sends RESUME and aborts; a machine that can be asked again serves better.
+            self.runstate.become(target)
+        self.runstate.was_suspended = False
+        self.events.emit("RESUME")
+        self.runstate.become(target)
+        self._follow_runstate()
+
+    def vm_stop(self, state: RunState) -> None:
+        """Leave a live state for `state`; a machine that is not live just takes the state."""
+        if not self.runstate.is_live:
+            self.runstate.become(state)
+            return
+        suspended = self.runstate.state is RunState.SUSPENDED
+        self.runstate.become(state)
+        self.runstate.was_suspended = suspended
+        self._follow_runstate()
+        self.events.emit("STOP")
+
+    def stop(self) -> None:
+        """The `stop` command."""
+        if self.runstate.state is RunState.INMIGRATE:
+            self.autostart = False
+        elif self.runstate.is_live:
+            self.vm_stop(RunState.PAUSED)
+
+    def cont(self) -> None:
+        """The `cont` command."""
+        state = self.runstate.state
+        if state in NEEDS_RESET:
+            raise QmpError("Resetting the Virtual Machine is required")
+        if state is RunState.FINISH_MIGRATE:
+            raise QmpError("Migration is not finalized yet")
+        if state is RunState.INMIGRATE:
+            self.autostart = True
+        else:
+            self.vm_start()
+
+    def _follow_runstate(self) -> None:
+        """Guest and guest clock go exactly while the state is running."""
+        if self.runstate.state is RunState.RUNNING:
+            self.guest_time.start()
+            self.guest.start()
+        else:
+            self.guest.stop()
+            self.guest_time.stop()
+
+    # Reset, power, sleep.
+
+    def system_reset(self, reason: str = "host-qmp-system-reset", guest: bool = False) -> None:
+        """Reset by a command, or by the guest itself."""
+        if self.actions["reboot"] == "shutdown":
+            self._shut_down(reason, guest=guest)
+            return
+        self.runstate.was_suspended = False
+        if self.runstate.state is not RunState.INMIGRATE:
+            self.guest.reset()
+        self.events.emit("RESET", {"guest": guest, "reason": reason})
+        keeps = (RunState.RUNNING, RunState.INMIGRATE, RunState.FINISH_MIGRATE)
+        if self.runstate.state not in keeps:
+            self.runstate.become(RunState.PRELAUNCH)
+
+    def system_powerdown(self) -> None:
+        """Press the power button; a guest that listens shuts down."""
+        self.events.emit("POWERDOWN")
+        if self.board.has_cpus and self.guest.answers_powerdown:
+            self.clock.call_later(0, self._guest_powers_off)
+
+    def _guest_powers_off(self) -> None:
+        if self.runstate.state is RunState.RUNNING:
+            self._shut_down("guest-shutdown", guest=True)
+
+    def system_wakeup(self) -> None:
+        """Wake a suspended guest."""
+        if not self.board.wakeup_support:
+            raise QmpError("wake-up from suspend is not supported by this guest")
+        if self.runstate.state is not RunState.SUSPENDED:
+            raise QmpError("Unable to wake up: guest is not in suspended state")
+        self.runstate.become(RunState.RUNNING)
+        self.events.emit("WAKEUP")
+        if self.guest.wake():
+            self.events.emit("RESET", {"guest": True, "reason": "guest-reset"})
+        self._follow_runstate()
+
+    def guest_suspend(self) -> None:
+        """The guest goes to sleep (ACPI S3), if the board has sleep at all."""
+        if self.board.wakeup_support and self.runstate.state is RunState.RUNNING:
+            self.runstate.become(RunState.SUSPENDED)
+            self._follow_runstate()
+            self.events.emit("SUSPEND")
+
+    def _shut_down(self, reason: str, *, guest: bool) -> None:
+        self.events.emit("SHUTDOWN", {"guest": guest, "reason": reason})
+        if self.actions["shutdown"] == "pause":
+            self.vm_stop(RunState.SHUTDOWN)
+        else:
+            self.exit(0)
+
+    # The end of the process.
+
+    def quit(self, reason: str = "host-qmp-quit") -> None:
+        """End the process whatever `-no-shutdown` says."""
+        if self.exiting:
+            return
+        self.events.emit("SHUTDOWN", {"guest": False, "reason": reason})
+        self.exit(0)
+
+    def exit(self, code: int) -> None:
+        """Ask for the end; a migration under way is cancelled first."""
+        if self.exiting:
+            return
+        self.exiting = True
+        self.migration.abandon()
+        self.guest.stop()
+        self._on_exit(code)
+
+    # Objects and devices.
+
+    def add_object(self, options: dict[str, object]) -> None:
+        """Create a user's object from checked ObjectOptions."""
+        from vmd.memory import create
+
+        name = str(options["id"])
+        if name in self.backends:
+            raise QmpError(
+                f"attempt to add duplicate property '{name}' to object (type 'container')"
+            )
+        self.backends[name] = create(options)
+
+    def ram_offsets(self) -> list[tuple[RamBlock, int]]:
+        """The RAM blocks, largest first, each with the offset that QEMU gives it.
+
+        QEMU lays blocks out in the order of their creation, each on a boundary of 64 pages
+        (system/physmem.c).
+        """
+        offset = 0
+        placed = []
+        for block in self.ram_blocks:
+            placed.append((block, offset))
+            offset += -(-block.max_size // RAM_OFFSET_ALIGN) * RAM_OFFSET_ALIGN
+        return sorted(placed, key=lambda entry: -entry[0].max_size)
+
+    def delete_object(self, name: str) -> None:
+        """Delete a user's object that nothing uses."""
+        backend = self.backends.get(name)
+        if backend is None:
+            raise QmpError(f"object '{name}' not found")
+        if backend.block in self.ram_blocks:
+            raise QmpError(f"object '{name}' is in use, can not be deleted")
+        del self.backends[name]
+        backend.close()
+
+
+def _address_space(setup: MachineSetup) -> AddressSpace:
+    """Main RAM as the guest sees it; a PC leaves a hole below 4 GiB."""
+    space = AddressSpace()
+    if setup.main_ram is not None:
+        whole = [(0, setup.main_ram.size, 0)]
+        split = split_ram(setup.main_ram.size, q35=setup.board.alias == "q35")
+        for start, length, offset in split if setup.board.has_cpus else whole:
+            space.map(start, setup.main_ram, offset, length)
+    return space
+
+
+class GuestTime:
+    """The guest's virtual time in ns: goes while the guest runs, travels in section `timer`."""
+
+    __slots__ = ("_clock", "_offset", "_since")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = 0
+        self._since: int | None = None
+
+    def start(self) -> None:
+        if self._since is None:
+            self._since = self._clock.now_ns()
+
+    def stop(self) -> None:
+        self._offset = self.now_ns()
+        self._since = None
+
+    def now_ns(self) -> int:
+        """Virtual time; stands still while the guest does."""
+        if self._since is None:
+            return self._offset
+        return self._offset + self._clock.now_ns() - self._since
+
+    def set_ns(self, value: int) -> None:
+        """Take over the time of a guest that arrived (while it stands still)."""
+        self._offset = value

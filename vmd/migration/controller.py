@@ -1,0 +1,174 @@
+"""Migration of one machine: what the commands ask for, judged in QEMU's order, and what it tells.
+
+One migration at a time; the engine behind it is `outgoing` or `incoming`. Order of checks and texts
+observed from migration/migration.c.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from qapi.error import QmpError
+from vmd.migration import address
+from vmd.migration.carry import Carried
+from vmd.migration.channels.file import IncomingFile, OutgoingFile
+from vmd.migration.incoming import Incoming
+from vmd.migration.outgoing import PAGE_SIZE, Outgoing
+from vmd.migration.parameters import MigrationOptions
+from vmd.migration.state import MigrationStatus
+from vmd.runstate import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vmd.migration.vm import Vm
+
+    Channels = Sequence[Mapping[str, object]]
+
+SETTLE_NS = 100_000_000
+
+
+class Migration:
+    """What `machine.migration` is."""
+
+    def __init__(self, vm: Vm, *, incoming: bool) -> None:
+        self._vm = vm
+        self.options = MigrationOptions()
+        self._carried = Carried()
+        self._outgoing: Outgoing | None = None
+        self._incoming = Incoming(vm, self.options, self._carried, self._announce)
+        self._may_come_in = incoming
+
+    # Commands.
+
+    def migrate(
+        self, uri: str | None = None, channels: Channels | None = None, *, resume: bool = False
+    ) -> None:
+        """Start sending the machine to where `uri` or `channels` says."""
+        target = address.choose(uri, channels)
+        self._check_may_start(resume)
+        self._outgoing = outgoing = Outgoing(
+            self._vm, self.options, self._carried, self._announce, self._announce_pass
+        )
+        filename, offset = _file_of(target)
+        outgoing.start(lambda: OutgoingFile(filename, offset, self._vm.fdsets.open))
+
+    def _check_may_start(self, resume: bool) -> None:
+        if resume:
+            raise QmpError("Cannot resume if there is no paused migration")
+        if self.under_way:
+            raise QmpError("There's a migration process in progress")
+        state = self._vm.runstate.state
+        if state is RunState.INMIGRATE:
+            raise QmpError("Guest is waiting for an incoming migration")
+        if state is RunState.POSTMIGRATE:
+            raise QmpError("Can't migrate the vm that was paused due to previous migration")
+
+    def migrate_incoming(
+        self,
+        uri: str | None = None,
+        channels: Channels | None = None,
+        *,
+        exit_on_error: bool = True,
+    ) -> None:
+        """Start receiving from where `uri` or `channels` says."""
+        if self._incoming.was_started:
+            raise QmpError("The incoming migration has already been started")
+        if not self._may_come_in or self._vm.runstate.state is not RunState.INMIGRATE:
+            raise QmpError("'-incoming' was not specified on the command line")
+        if channels is not None and len(channels) > 1:
+            raise QmpError("Channel list must have only one entry, for type 'main'")
+        source = address.choose(uri, channels)
+        filename, offset = _file_of(source)
+        self._incoming.start(
+            lambda: IncomingFile(filename, offset, self._vm.fdsets.open), exit_on_error
+        )
+
+    def cancel(self) -> None:
+        """Stop sending; without a migration nothing happens."""
+        if self._outgoing is not None:
+            self._outgoing.cancel()
+
+    def go_on(self, state: str) -> None:
+        """`migrate-continue`: leave the status that the client believes to be current."""
+        if state != self.status.value:
+            raise QmpError(f"Migration not in expected state: {self.status.value}")
+        if self._outgoing is not None:
+            self._outgoing.go_on()
+
+    def set_capabilities(self, changes: Sequence[tuple[str, bool]]) -> None:
+        """Switch capabilities, all or none."""
+        if self.under_way:
+            raise QmpError("There's a migration process in progress")
+        self.options.set_capabilities(changes)
+
+    # Answers.
+
+    @property
+    def status(self) -> MigrationStatus:
+        """The source's status once this machine has migrated out, else the destination's."""
+        return self._outgoing.status if self._outgoing is not None else self._incoming.status
+
+    @property
+    def under_way(self) -> bool:
+        """Whether an outgoing migration has not ended yet."""
+        return self._outgoing is not None and self._outgoing.under_way
+
+    def query(self) -> dict[str, object]:
+        """The schema's MigrationInfo."""
+        outgoing = self._outgoing
+        if outgoing is None:
+            return self._incoming.query()
+        info: dict[str, object] = {"status": outgoing.status.value}
+        if outgoing.error is not None:
+            info["error-desc"] = outgoing.error
+        if outgoing.status in _WITH_FIGURES:
+            info |= outgoing.times()
+            info["ram"] = outgoing.stats.ram(PAGE_SIZE)
+        return info
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way, but not for long.
+
+        QEMU reads a human's line byte by byte, so that what takes a few milliseconds is over
+        before the next line is read; whoever reads faster waits here instead.
+        """
+        engine = self._outgoing if self.under_way else self._incoming
+        if engine is None or not engine.under_way:
+            return
+        end = asyncio.ensure_future(engine.settled())
+        patience = asyncio.ensure_future(self._vm.clock.sleep(SETTLE_NS))
+        await asyncio.wait((end, patience), return_when=asyncio.FIRST_COMPLETED)
+        end.cancel()
+        patience.cancel()
+
+    def abandon(self) -> None:
+        """The process ends."""
+        self.cancel()
+
+    # Events.
+
+    def _announce(self, status: MigrationStatus) -> None:
+        if self.options.is_on("events"):
+            self._vm.events.emit("MIGRATION", {"status": status.value})
+
+    def _announce_pass(self, number: int) -> None:
+        if self.options.is_on("events"):
+            self._vm.events.emit("MIGRATION_PASS", {"pass": number})
+
+
+_WITH_FIGURES = (
+    MigrationStatus.ACTIVE,
+    MigrationStatus.CANCELLING,
+    MigrationStatus.PRE_SWITCHOVER,
+    MigrationStatus.DEVICE,
+    MigrationStatus.COMPLETED,
+)
+
+
+def _file_of(target: Mapping[str, object]) -> tuple[str, int]:
+    filename, offset = target["filename"], target["offset"]
+    assert isinstance(filename, str)
+    assert isinstance(offset, int)
+    return filename, offset

@@ -1,0 +1,133 @@
+"""The reader task: one incoming migration from `setup` to a machine that lives on.
+
+The worker thread reads and fills RAM; the loop then takes over run state and guest. How the
+machine goes on observed from migration/migration.c (process_incoming_migration_bh).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from qapi.error import QmpError
+from vmd.migration.state import UNDER_WAY, MigrationStatus, step
+from vmd.runstate import LIVE, RunState
+from vmd.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from vmd.migration.carry import Carried
+    from vmd.migration.load import Arrival
+    from vmd.migration.parameters import MigrationOptions
+    from vmd.migration.vm import Vm
+
+    class Channel(Protocol):
+        """Where the stream comes from. `read_into` may block and runs in the worker."""
+
+        path: str
+
+        def read_into(self, buffer: memoryview) -> int: ...
+        def close(self) -> None: ...
+
+
+class Incoming:
+    """The one migration into this machine, if it was started to receive one."""
+
+    def __init__(
+        self,
+        vm: Vm,
+        options: MigrationOptions,
+        carried: Carried,
+        announce: Callable[[MigrationStatus], None],
+    ) -> None:
+        self._vm = vm
+        self._options = options
+        self._carried = carried
+        self._announce = announce
+        self.status = MigrationStatus.NONE
+        self.error: str | None = None
+        self.was_started = False
+        self._exit_on_error = True
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, open_channel: Callable[[], Channel], exit_on_error: bool) -> None:
+        """Enter setup, open the channel and go on alone; QmpError if it cannot be opened.
+
+        As in QEMU a channel that cannot be opened leaves the status at `setup` for good.
+        """
+        if self.status is not MigrationStatus.NONE:
+            raise QmpError(f"Illegal migration incoming state: {self.status.value}")
+        self._exit_on_error = exit_on_error
+        self._step(MigrationStatus.SETUP)
+        channel = open_channel()
+        self.was_started = True
+        self._task = asyncio.get_running_loop().create_task(self._run(channel))
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it has begun and not ended yet."""
+        return self.status in UNDER_WAY and self._task is not None
+
+    async def settled(self) -> None:
+        """Wait for the end, whatever it is."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def query(self) -> dict[str, object]:
+        """The schema's MigrationInfo, as a destination tells it."""
+        if self.status is MigrationStatus.NONE:
+            return {}
+        info: dict[str, object] = {"status": self.status.value}
+        if self.error is not None:
+            info["error-desc"] = self.error
+        return info
+
+    async def _run(self, channel: Channel) -> None:
+        from vmd.migration.load import LoadError, load
+
+        self._step(MigrationStatus.ACTIVE)
+        worker = Worker("incoming")
+        try:
+            arrival = await worker.run(lambda: load(self._vm, self._options, channel))
+            self._arrive(arrival)
+        except LoadError as error:
+            self._fail([*error.lines], error.strerror)
+        except QmpError as error:
+            self._fail([error.desc], "Input/output error")
+        except Exception as error:  # a bug must be told like a bad stream
+            self._fail([f"{type(error).__name__}: {error}"], "Invalid argument")
+        finally:
+            await worker.run(channel.close)
+            worker.stop()
+
+    def _arrive(self, arrival: Arrival) -> None:
+        """Everything is here: the machine takes the state that its source had."""
+        vm = self._vm
+        for line in arrival.warnings:
+            vm.report(line)
+        self._carried.take(arrival)
+        vm.guest_time.set_ns(arrival.guest_time_ns)
+        vm.runstate.was_suspended = arrival.was_suspended
+        vm.guest.adopt()
+        if arrival.runstate not in LIVE:
+            vm.runstate.become(arrival.runstate)
+        elif vm.autostart:
+            vm.vm_start()
+        else:
+            vm.runstate.become(RunState.PAUSED)
+        self._step(MigrationStatus.COMPLETED)
+
+    def _fail(self, lines: list[str], reason: str) -> None:
+        self.error = f"load of migration failed: {reason}"
+        self._step(MigrationStatus.FAILED)
+        for line in lines:
+            self._vm.report(line)
+        if self._exit_on_error:
+            self._vm.report(self.error)
+            self._vm.exit(1)
+
+    def _step(self, new: MigrationStatus) -> None:
+        self.status = step(self.status, new)
+        self._announce(new)

@@ -1,0 +1,367 @@
+"""The writer task: one outgoing migration from `setup` to its end.
+
+The loop decides, the worker thread carries: scanning RAM and writing happen in the thread, in
+steps small enough that the monitors answer in between. Rounds, rate windows and the switch-over
+decision observed from migration/migration.c, migration/ram.c and migration/savevm.c.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from qapi.error import QmpError
+from vmd.migration import sections
+from vmd.migration.state import (
+    CANCELLABLE,
+    UNDER_WAY,
+    MigrationStats,
+    MigrationStatus,
+    step,
+)
+from vmd.runstate import LIVE, RunState
+from vmd.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Protocol
+
+    from vmd.migration.carry import Carried
+    from vmd.migration.parameters import MigrationOptions
+    from vmd.migration.ram import RamSaver
+    from vmd.migration.vm import Vm
+
+    Buffer = bytes | bytearray | memoryview
+
+    class Channel(Protocol):
+        """Where the stream goes. `write` and `finish` may block and run in the worker."""
+
+        path: str
+
+        def write(self, buffers: Sequence[Buffer]) -> int: ...
+        def finish(self) -> None: ...
+        def close(self) -> None: ...
+
+
+PAGE_SIZE = 4096
+WINDOW_NS = 100_000_000
+WINDOWS_A_SECOND = 10
+STEP_BYTES = 8 << 20
+"""How much the worker sends between two looks at the clock, at most."""
+
+STEP_NS = 20_000_000
+MS = 1_000_000
+
+
+class Cancelled(Exception):
+    """`migrate_cancel` was heard."""
+
+
+class Outgoing:
+    """One migration out of this machine. Made when `migrate` is accepted; ends by itself."""
+
+    def __init__(
+        self,
+        vm: Vm,
+        options: MigrationOptions,
+        carried: Carried,
+        announce: Callable[[MigrationStatus], None],
+        announce_pass: Callable[[int], None],
+    ) -> None:
+        self._vm = vm
+        self._options = options
+        self._carried = carried
+        self._announce = announce
+        self._announce_pass = announce_pass
+        self.status = MigrationStatus.NONE
+        self.error: str | None = None
+        self.stats = MigrationStats()
+        self._old_state: RunState | None = None
+        self._worker = Worker("migration")
+        self._task: asyncio.Task[None] | None = None
+        self._wakeup = asyncio.Event()
+        self._started_ns = 0
+        self._stopped_ns = 0
+        self._setup_ns = 0
+        self._window_ns = 0
+        self._window_bytes = 0
+        self._window_pages = 0
+        self._threshold = 0
+
+    # Called by the commands.
+
+    def start(self, open_channel: Callable[[], Channel]) -> None:
+        """Enter setup, open the channel, stop the guest if the mode wants that, and go on alone.
+
+        QmpError if the channel cannot be opened; the status is then `failed`.
+        """
+        self._step(MigrationStatus.SETUP)
+        self._started_ns = self._vm.clock.now_ns()
+        self.stats.expected_downtime_ms = self._options.number("downtime-limit")
+        try:
+            channel = open_channel()
+        except QmpError as error:
+            self.error = error.desc
+            self._step(MigrationStatus.FAILED)
+            raise
+        if self._options.is_cpr:
+            self._stop_guest()
+        self._task = asyncio.get_running_loop().create_task(self._run(channel))
+
+    def cancel(self) -> None:
+        """Ask for the end; the task comes to it at its next step."""
+        if self.status in CANCELLABLE:
+            self._step(MigrationStatus.CANCELLING)
+            self._wakeup.set()
+
+    def go_on(self) -> None:
+        """`migrate-continue` in pre-switchover."""
+        self._wakeup.set()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.status in UNDER_WAY or (self._task is not None and not self._task.done())
+
+    async def settled(self) -> None:
+        """Wait for the end, whatever it is."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def times(self) -> dict[str, object]:
+        """The time members of query-migrate for the status of now, in ms."""
+        if self.status is MigrationStatus.COMPLETED:
+            return {
+                "total-time": self.stats.total_time_ms,
+                "downtime": self.stats.downtime_ms,
+                "setup-time": self.stats.setup_time_ms,
+            }
+        return {
+            "total-time": (self._vm.clock.now_ns() - self._started_ns) // MS,
+            "expected-downtime": self.stats.expected_downtime_ms,
+            "setup-time": self.stats.setup_time_ms,
+        }
+
+    # The task.
+
+    async def _run(self, channel: Channel) -> None:
+        finished = False
+        try:
+            saver = await self._setup(channel)
+            await self._iterate(saver, channel)
+            await self._complete(saver, channel)
+            finished = True
+        except Cancelled:
+            pass
+        except QmpError as error:
+            self._fail(error.desc, channel)
+        except Exception as error:  # a bug must lose no guest
+            self._fail(f"{type(error).__name__}: {error}", channel)
+        finally:
+            await self._worker.run(channel.close)
+            self._worker.stop()
+        if finished:
+            self._succeed()
+        elif self.status is MigrationStatus.CANCELLING:
+            self._resume_guest()
+            self._step(MigrationStatus.CANCELLED)
+
+    async def _setup(self, channel: Channel) -> RamSaver:
+        ignore_shared = self._options.is_on("x-ignore-shared")
+
+        def begin() -> tuple[RamSaver, int]:
+            # In the worker: it may have to import numpy, and to write.
+            from vmd.migration.ram import RamSaver
+
+            saver = RamSaver(
+                self._vm.ram_blocks,
+                ignore_shared=ignore_shared,
+                detect_zero=self._options.parameters["zero-page-detection"] != "none",
+            )
+            head = [sections.stream_header(self._vm, self._options), saver.setup()]
+            return saver, channel.write(head)
+
+        saver, written = await self._worker.run(begin)
+        self.stats.total = saver.total
+        self._account(written)
+        self._sync(saver)
+        self._check_cancel()
+        self._window_ns = self._vm.clock.now_ns()
+        self._setup_ns = self._window_ns
+        self.stats.setup_time_ms = (self._setup_ns - self._started_ns) // MS
+        self._step(MigrationStatus.ACTIVE)
+        return saver
+
+    async def _iterate(self, saver: RamSaver, channel: Channel) -> None:
+        """Rounds until what is left fits into the downtime limit."""
+        while True:
+            pending = saver.pending
+            if pending < self._threshold:
+                pending = self._sync(saver)
+            if pending == 0 or pending < self._threshold:
+                return
+            await self._send_ram(saver, channel, self._budget())
+            self._close_window()
+            while self._budget() == 0:
+                await self._sleep_to_window_end()
+            self._check_cancel()
+
+    async def _complete(self, saver: RamSaver, channel: Channel) -> None:
+        if self._old_state is None:
+            self._stop_guest()
+        if self._options.is_on("pause-before-switchover"):
+            await self._wait_before_switchover()
+        self._step(MigrationStatus.DEVICE)
+        self._account(await self._worker.run(lambda: channel.write([sections.switchover_start()])))
+        self._sync(saver)
+        await self._send_ram_end(saver, channel)
+        assert self._old_state is not None
+        tail = sections.stream_tail(self._vm, self._carried, self._old_state)
+
+        def end() -> int:
+            written = channel.write(tail)
+            channel.finish()
+            return written
+
+        self._account(await self._worker.run(end))
+        self._check_cancel()
+
+    async def _wait_before_switchover(self) -> None:
+        self._wakeup.clear()
+        self._step(MigrationStatus.PRE_SWITCHOVER)
+        await self._wakeup.wait()
+        self._check_cancel()
+
+    def _succeed(self) -> None:
+        now = self._vm.clock.now_ns()
+        self.stats.total_time_ms = (now - self._started_ns) // MS
+        self.stats.downtime_ms = (now - self._stopped_ns) // MS
+        self.stats.remaining = 0
+        self.stats.dirty_pages_rate = 0
+        sending_ms = self.stats.total_time_ms - self.stats.setup_time_ms
+        if sending_ms:
+            self.stats.mbps = self.stats.transferred * 8 / sending_ms / 1000
+        if self._vm.runstate.state is RunState.FINISH_MIGRATE:
+            self._vm.runstate.become(RunState.POSTMIGRATE)
+        self._step(MigrationStatus.COMPLETED)
+
+    def _fail(self, reason: str, channel: Channel) -> None:
+        if self.status is MigrationStatus.CANCELLING:
+            return
+        self.error = reason
+        self._vm.report(reason)
+        if self.stats.transferred:
+            self._vm.report(
+                f"info: the state file '{channel.path}' is incomplete"
+                f" ({self.stats.transferred} bytes)"
+            )
+        self._step(MigrationStatus.FAILED)
+        self._resume_guest()
+
+    # Guest.
+
+    def _stop_guest(self) -> None:
+        self._old_state = self._vm.runstate.state
+        self._stopped_ns = self._vm.clock.now_ns()
+        self._vm.vm_stop(RunState.FINISH_MIGRATE)
+
+    def _resume_guest(self) -> None:
+        """Back to where the machine was before the migration stopped it."""
+        if self._old_state is None or self._vm.runstate.state is not RunState.FINISH_MIGRATE:
+            return
+        if self._old_state in LIVE:
+            self._vm.vm_start()
+        else:
+            self._vm.runstate.become(self._old_state)
+
+    # RAM.
+
+    def _sync(self, saver: RamSaver) -> int:
+        """Take over the dirty log: one pass more. Returns the bytes that now wait."""
+        saver.sync()
+        self.stats.dirty_sync_count += 1
+        self.stats.remaining = saver.pending
+        self._announce_pass(self.stats.dirty_sync_count)
+        return saver.pending
+
+    async def _send_ram(self, saver: RamSaver, channel: Channel, budget: int) -> None:
+        now_ns = self._vm.clock.now_ns
+
+        def send() -> int:
+            written, deadline = 0, now_ns() + STEP_NS
+            while written < budget and now_ns() < deadline:
+                part = saver.part(min(budget - written, STEP_BYTES))
+                if part is None:
+                    break
+                written += channel.write(part)
+            return written
+
+        await self._run_ram(saver, send)
+
+    async def _send_ram_end(self, saver: RamSaver, channel: Channel) -> None:
+        """What is left goes out without a limit, while the guest stands still."""
+        while saver.pending:
+            await self._send_ram(saver, channel, 1 << 62)
+            self._check_cancel()
+        await self._run_ram(saver, lambda: channel.write([saver.end()]))
+
+    async def _run_ram(self, saver: RamSaver, call: Callable[[], int]) -> None:
+        before = saver.ram_bytes
+        self._account(await self._worker.run(call))
+        sent = saver.ram_bytes - before
+        if self._vm.runstate.state is RunState.RUNNING:
+            self.stats.precopy_bytes += sent
+        else:
+            self.stats.downtime_bytes += sent
+        self.stats.duplicate = saver.duplicate
+        self._window_pages += saver.normal + saver.duplicate - self.stats.normal
+        self.stats.normal = saver.normal
+        self.stats.remaining = saver.pending
+
+    def _account(self, written: int) -> None:
+        self.stats.transferred += written
+        self._window_bytes += written
+
+    # Rate windows.
+
+    def _budget(self) -> int:
+        """How many bytes this window still allows; 0 when it is used up."""
+        limit = self._options.number("max-bandwidth")
+        if limit == 0:
+            return 1 << 62
+        return max(limit // WINDOWS_A_SECOND - self._window_bytes, 0)
+
+    async def _sleep_to_window_end(self) -> None:
+        left = self._window_ns + WINDOW_NS - self._vm.clock.now_ns()
+        if left > 0:
+            sleep = asyncio.ensure_future(self._vm.clock.sleep(left))
+            cancel = asyncio.ensure_future(self._wakeup.wait())
+            await asyncio.wait((sleep, cancel), return_when=asyncio.FIRST_COMPLETED)
+            sleep.cancel()
+            cancel.cancel()
+        self._check_cancel()
+        self._close_window()
+
+    def _close_window(self) -> None:
+        """After 100 ms: measure the rate, derive the threshold, begin anew."""
+        now = self._vm.clock.now_ns()
+        elapsed_ms = (now - self._window_ns) / MS
+        if now - self._window_ns < WINDOW_NS:
+            return
+        bandwidth = self._window_bytes / elapsed_ms
+        downtime_limit = self._options.number("downtime-limit")
+        expected = self._options.number("avail-switchover-bandwidth") / 1000 or bandwidth
+        self._threshold = int(expected * downtime_limit)
+        self.stats.mbps = self._window_bytes * 8 / (elapsed_ms / 1000) / 1_000_000
+        self.stats.pages_per_second = int(self._window_pages / (elapsed_ms / 1000))
+        self._window_ns, self._window_bytes, self._window_pages = now, 0, 0
+
+    # Status.
+
+    def _check_cancel(self) -> None:
+        if self.status is MigrationStatus.CANCELLING:
+            raise Cancelled
+
+    def _step(self, new: MigrationStatus) -> None:
+        self.status = step(self.status, new)
+        self._announce(new)

@@ -1,0 +1,43 @@
+"""What migration needs of a machine. `vmd.machine.Machine` is one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from vmd.clock import Clock
+    from vmd.devices.board import Board
+    from vmd.events import EventBus
+    from vmd.fdset import FdSets
+    from vmd.guest.guest import Guest
+    from vmd.memory import RamBlock
+    from vmd.runstate import RunState, RunStateMachine
+
+
+class GuestTime(Protocol):
+    """The guest's virtual clock, in ns."""
+
+    def now_ns(self) -> int: ...
+    def set_ns(self, value: int) -> None: ...
+
+
+class Vm(Protocol):
+    """One virtual machine as its migration sees it."""
+
+    board: Board
+    uuid: str | None
+    autostart: bool
+    has_default_nic: bool
+    clock: Clock
+    events: EventBus
+    fdsets: FdSets
+    runstate: RunStateMachine
+    guest: Guest
+    ram_blocks: list[RamBlock]
+
+    @property
+    def guest_time(self) -> GuestTime: ...
+    def vm_start(self) -> None: ...
+    def vm_stop(self, state: RunState) -> None: ...
+    def report(self, text: str) -> None: ...
+    def exit(self, code: int) -> None: ...

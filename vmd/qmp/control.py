@@ -1,0 +1,27 @@
+"""Commands of control.json: versions, what there is, and the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmd.version import version_info
+
+if TYPE_CHECKING:
+    from monitor.server import QmpMonitor
+    from vmd.machine import Machine
+
+
+def query_version(machine: Machine) -> dict[str, object]:
+    return version_info()
+
+
+def query_commands(machine: Machine, monitor: QmpMonitor) -> list[dict[str, object]]:
+    return [{"name": name} for name in monitor.registry.schema.commands]
+
+
+def quit_(machine: Machine) -> None:
+    machine.quit()
+
+
+HANDLERS = {"query-version": query_version, "quit": quit_}
+MONITOR_HANDLERS = {"query-commands": query_commands}

@@ -1,0 +1,101 @@
+"""Commands of misc.json: name, stop and go, file descriptors, the human monitor by QMP."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from qapi.error import QmpError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from monitor.server import QmpMonitor
+    from vmd.machine import Machine
+
+    RunLine = Callable[..., Any]
+
+
+def query_name(machine: Machine) -> dict[str, object]:
+    return {} if machine.name is None else {"name": machine.name}
+
+
+def stop(machine: Machine) -> None:
+    machine.stop()
+
+
+def cont(machine: Machine) -> None:
+    machine.cont()
+
+
+def human_monitor_command(run_line: RunLine) -> Callable[..., Any]:
+    """The handler, given who executes a line of the human monitor."""
+
+    def handler(
+        machine: Machine, monitor: QmpMonitor, command_line: str, cpu_index: int | None = None
+    ) -> Any:
+        cpus = machine.cpus if machine.board.has_cpus else 0
+        if cpu_index is not None and not 0 <= cpu_index < cpus:
+            raise QmpError("Parameter 'cpu-index' expects a CPU number")
+        return run_line(machine, command_line, cpu_index=cpu_index)
+
+    return handler
+
+
+def getfd(machine: Machine, monitor: QmpMonitor, fdname: str) -> None:
+    fd = _sent_fd(monitor)
+    if fdname[:1].isdigit():
+        os.close(fd)
+        raise QmpError("Parameter 'fdname' expects a name not starting with a digit")
+    old = monitor.fds.pop(fdname, None)
+    if old is not None:
+        os.close(old)
+    monitor.fds[fdname] = fd
+
+
+def closefd(machine: Machine, monitor: QmpMonitor, fdname: str) -> None:
+    if fdname not in monitor.fds:
+        raise QmpError(f"File descriptor named '{fdname}' not found")
+    os.close(monitor.fds.pop(fdname))
+
+
+def add_fd(
+    machine: Machine,
+    monitor: QmpMonitor,
+    fdset_id: int | None = None,
+    opaque: str | None = None,
+) -> dict[str, object]:
+    fd = _sent_fd(monitor)
+    if fdset_id is not None and fdset_id < 0:
+        os.close(fd)
+        raise QmpError("Parameter 'fdset-id' expects a non-negative value")
+    return machine.fdsets.add(fd, fdset_id, opaque)
+
+
+def remove_fd(machine: Machine, fdset_id: int, fd: int | None = None) -> None:
+    machine.fdsets.remove(fdset_id, fd)
+
+
+def query_fdsets(machine: Machine) -> list[dict[str, object]]:
+    return machine.fdsets.describe()
+
+
+def _sent_fd(monitor: QmpMonitor) -> int:
+    fd = monitor.take_fd()
+    if fd is None:
+        raise QmpError("No file descriptor supplied via SCM_RIGHTS")
+    return fd
+
+
+HANDLERS = {
+    "cont": cont,
+    "query-fdsets": query_fdsets,
+    "query-name": query_name,
+    "remove-fd": remove_fd,
+    "stop": stop,
+}
+MONITOR_HANDLERS = {
+    "add-fd": add_fd,
+    "closefd": closefd,
+    "getfd": getfd,
+}
