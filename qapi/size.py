@@ -8,7 +8,7 @@ UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 
 INVALID = "Invalid argument"
 OUT_OF_RANGE = "Numerical result out of range"
 
-_HEX = re.compile(r"\s*\+?0[xX]([0-9a-fA-F]+)")
+_HEX = re.compile(r"\s*\+?0[xX]([0-9a-fA-F]+)([.kmgtpKMGTP]?)")
 _DECIMAL = re.compile(r"\s*([+-]?)(\d*)(\.\d*)?([bkmgtpeBKMGTPE]?)")
 
 
@@ -19,6 +19,8 @@ def scan_size(text: str, default_unit: int = 1) -> tuple[int, int, str | None]:
     counts `default_unit` bytes. Hexadecimal numbers take no fraction and no suffix.
     """
     if (hexadecimal := _HEX.match(text)) is not None:
+        if hexadecimal[2]:
+            return 0, hexadecimal.end(), INVALID
         value = int(hexadecimal[1], 16) * default_unit
         return _in_range(value, hexadecimal.end())
     match = _DECIMAL.match(text)
