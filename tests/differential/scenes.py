@@ -33,12 +33,12 @@ def save(machine: Machine, uri: str = "file:vm.state") -> None:
     settle(machine)
 
 
-def settle(machine: Machine) -> None:
-    """Wait for `completed` and for what real QEMU does only a moment after it.
+def settle(machine: Machine, status: str = "completed") -> None:
+    """Wait for this end of a migration, and for what real QEMU does only a moment after it.
 
     The event comes before the run state changes, and that before the migration is cleared away.
     """
-    machine.qmp.wait("MIGRATION", status="completed")
+    machine.qmp.wait("MIGRATION", status=status)
     while machine.qmp.execute("query-status", quietly=True)["status"] == "finish-migrate":
         pass
     machine.qmp.execute("query-status", quietly=True)

@@ -98,6 +98,7 @@ class Stage:
         self.exact = False
         self._firmware = False
         self._count = 0
+        self._names = {str(directory): "<dir>"}
         self._slaves: list[int] = []
         self._open = contextlib.ExitStack()
 
@@ -121,7 +122,7 @@ class Stage:
         `serial`: with the first serial line connected.
         `guest`: who lives in it; `file_limit`: no file may grow beyond this many bytes.
         """
-        self.note(f"$ program {arguments}")
+        self.note(self.normal(f"$ program {arguments}"))
         self._firmware = "none" not in arguments.partition("-machine ")[2].split(",")[0].split()
         argv = [*self.program.argv, *shlex.split(arguments), "-display", "none"]
         argv += self.program.guests[guest]
@@ -165,9 +166,25 @@ class Stage:
     def connect(self, path: str) -> Wire:
         """Connect to a unix socket that the subject listens on."""
         sock = socket.socket(socket.AF_UNIX)
-        self._open.callback(sock.close)
         sock.connect(os.path.relpath(self.directory / path))
-        return Wire(sock.fileno(), sock.fileno())
+        wire = Wire(sock.fileno(), sock.detach())
+        self._open.callback(wire.close)
+        return wire
+
+    def human(self, wire: Wire) -> Human:
+        """Someone at a human monitor that `connect` has reached."""
+        return Human(wire, self._note_screen)
+
+    def qmp(self, wire: Wire, label: str) -> Qmp:
+        """A client of a QMP monitor that `connect` has reached; `label` goes before its lines."""
+        return Qmp(wire, self.note_value, label)
+
+    def busy_tcp_port(self) -> int:
+        """A port of 127.0.0.1 that somebody else listens on."""
+        listener = self._open.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port: int = listener.getsockname()[1]
+        self._names[str(port)] = "<port>"
+        return port
 
     def file(self, name: str) -> Path:
         """A file in the stage's directory."""
@@ -183,13 +200,22 @@ class Stage:
         self.note(self.normal(normal.line(label, thing)))
 
     def normal(self, text: str) -> str:
-        text = text.replace(str(self.directory), "<dir>")
+        for secret, name in self._names.items():
+            text = text.replace(secret, name)
         return normal.text(text, exact=self.exact)
 
     def close(self) -> None:
         for slave in self._slaves:
             os.close(slave)
         self._open.close()
+        self._end_daemon()
+
+    def _end_daemon(self) -> None:
+        """A daemon is nobody's child; if one is left, its pid file says which it is."""
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(self.file("vm.pid").read_text())
+            if b"vm.pid" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
 
     def _note_screen(self, row: str) -> None:
         self.note(self.normal(row))
@@ -255,9 +281,11 @@ class Stage:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Whatever a question left running ends with it."""
-    if process.poll() is None:
-        process.kill()
-    process.communicate()
+    for stream in (process.stdin, process.stdout):
+        if stream:
+            stream.close()
+    process.kill()
+    process.wait()
 
 
 @contextlib.contextmanager

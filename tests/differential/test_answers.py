@@ -12,6 +12,10 @@ from tests.differential.stage import find_vmd
 if TYPE_CHECKING:
     from tests.differential.stage import Program
 
+# Real QEMU's threads race at a few places (an event may overtake an answer). What is recorded is
+# what it nearly always says; it may try again, vmd may not.
+RACES = 3
+
 every_question = pytest.mark.parametrize("question", all_questions(), ids=lambda q: q.title)
 
 
@@ -28,4 +32,9 @@ def test_vmd_answers_as_qemu_does(question: Question) -> None:
 
 @every_question
 def test_the_recorded_answer_is_still_what_qemu_says(question: Question, qemu: Program) -> None:
-    assert play(question, qemu) == _recorded(question)
+    transcript = play(question, qemu)
+    for _ in range(RACES):
+        if transcript == _recorded(question):
+            break
+        transcript = play(question, qemu)
+    assert transcript == _recorded(question)

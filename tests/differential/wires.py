@@ -53,8 +53,10 @@ class Wire:
         return data
 
     def close(self) -> None:
-        for fd in {self._reader, self._writer}:
+        """Hang up; once is enough."""
+        for fd in {self._reader, self._writer} - {-1}:
             os.close(fd)
+        self._reader = self._writer = -1
 
 
 class Qmp:
@@ -65,6 +67,7 @@ class Qmp:
         self._note = note
         self._label = label
         self._buffer = b""
+        self._unawaited: list[dict[str, Any]] = []
 
     def greeting(self) -> dict[str, Any]:
         """Wait for the greeting and note it."""
@@ -96,12 +99,14 @@ class Qmp:
             request["arguments"] = arguments
         if not quietly:
             self._note(f"{self._label}-> {command}", arguments)
+        self._unawaited.clear()
         self._wire.write(json.dumps(request).encode() + b"\r\n")
         return self._answer(command, view, quietly)
 
     def send(self, text: str) -> None:
         """Send a line as it is; whoever needs the answer asks with `answer`."""
         self._note(f"{self._label}-> {text}", None)
+        self._unawaited.clear()
         self._wire.write(text.encode() + b"\r\n")
 
     def answer(self) -> Any:
@@ -109,10 +114,13 @@ class Qmp:
         return self._answer("an answer")
 
     def wait(self, event: str, **data: Any) -> dict[str, Any]:
-        """Wait for an event that carries at least this data."""
+        """Wait for an event that carries at least this data.
+
+        It may have come before the answer to the last command: real QEMU is not always in order.
+        """
         wanted = f"event {event} {data}"
         while True:
-            message = self._noted(wanted)
+            message = self._unawaited.pop(0) if self._unawaited else self._noted(wanted)
             if message.get("event") == event and data.items() <= message.get("data", {}).items():
                 return message
 
@@ -135,6 +143,8 @@ class Qmp:
     ) -> Any:
         while True:
             message = self._message(f"the answer to {waiting_for}")
+            if "event" in message:
+                self._unawaited.append(message)
             if not quietly or "event" in message:
                 self._note_message(message, view)
             if "return" in message or "error" in message:
@@ -220,14 +230,14 @@ class Human:
         self._until_prompt(-1)
         self._note_up_to(self._screen.cursor.y)
 
-    def type(self, line: str, *, sort: bool = False) -> str:
+    def type(self, line: str, *, view: Callable[[list[str]], list[str]] = list) -> str:
         """Type a line, wait for the next prompt; returns (and notes) what the screen then shows.
 
-        `sort` is for lists that QEMU gives in no particular order.
+        `view` picks what is noted of the rows, the first of which is the prompt with the line.
         """
         self.press(line.encode() + self._enter)
         self._until_prompt(self._row)
-        return self._note_up_to(self._screen.cursor.y, sort)
+        return self._note_up_to(self._screen.cursor.y, view)
 
     def type_until(self, line: str, wanted: str) -> None:
         """Ask again and again until the answer contains `wanted`; only that one is noted."""
@@ -277,13 +287,11 @@ class Human:
             self._feed("the prompt")
             cursor = self._screen.cursor
 
-    def _note_up_to(self, end: int, sort: bool = False) -> str:
+    def _note_up_to(self, end: int, view: Callable[[list[str]], list[str]] = list) -> str:
         rows = [self._screen.row(y) for y in range(self._row, end)]
         while rows and not rows[-1] and end > self._screen.cursor.y:
             rows.pop()
         self._row = end
-        if sort:
-            rows[1:] = sorted(rows[1:])
-        for row in rows:
+        for row in view(rows):
             self._note(row)
         return "\n".join(rows[1:])
