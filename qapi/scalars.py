@@ -7,7 +7,8 @@ made by functions, so that a start that only speaks JSON makes only one.
 
 from __future__ import annotations
 
-from qapi.validate import LEAF, PATH, Misfit, wrong_type
+from qapi.size import parse_size
+from qapi.validate import ELEMENT, LEAF, PATH, Misfit, wrong_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,12 +19,11 @@ if TYPE_CHECKING:
 
 _MAX64 = (1 << 64) - 1
 _MIN63 = -(1 << 63)
-SUFFIXES = "BKMGTPE"  # each 1024 times the one before
 _RANGE_MAX = 65536  # elements that one `first-last` may stand for
 
 
-def expects(what: str, whole_path: bool = PATH) -> Misfit:
-    return Misfit("Parameter '", whole_path, f"' expects {what}")
+def expects(what: str, naming: int = PATH) -> Misfit:
+    return Misfit("Parameter '", naming, f"' expects {what}")
 
 
 # -- text → numbers
@@ -63,46 +63,10 @@ def parse_bool(text: str) -> bool | None:
     return False if text in ("off", "no", "false", "n") else None
 
 
-def parse_size(text: str, default_suffix: str = "B") -> int | None:
-    """Bytes from a size like `64`, `0x40`, `1.5G` or `2k`; None if it is none or exceeds 64 bits.
-
-    Without a suffix the number counts in `default_suffix`. A fraction needs a unit above bytes.
-    """
-    text = text.lstrip(" \t\n\v\f\r")
-    suffix = text[-1:].upper()
-    if text[:2] in ("0x", "0X"):
-        return _parse_hex_size(text, default_suffix)
-    number = text
-    if suffix and suffix in SUFFIXES:
-        number = text[:-1]
-    else:
-        suffix = default_suffix
-    whole, _, fraction = number.removeprefix("+").partition(".")
-    if not (whole + fraction).isascii() or not (whole + fraction).isdigit():
-        return None
-    unit = 1 << 10 * SUFFIXES.index(suffix)
-    if unit == 1 and fraction.strip("0"):
-        return None
-    value = int(whole or "0") * unit
-    if fraction:
-        value += unit * int(fraction) // 10 ** len(fraction)
-    return value if value <= _MAX64 else None
-
-
-def _parse_hex_size(text: str, default_suffix: str) -> int | None:
-    suffix = text[-1:].upper()
-    digits = text[2:]
-    if suffix in SUFFIXES and suffix not in "BE":  # those two are digits
-        digits = digits[:-1]
-    else:
-        suffix = default_suffix
-    if not digits.isascii() or not digits.isalnum():
-        return None
-    try:
-        value = int(digits, 16) << 10 * SUFFIXES.index(suffix)
-    except ValueError:
-        return None
-    return value if value <= _MAX64 else None
+def parse_size_or_none(text: str) -> int | None:
+    """Bytes from a size like `64`, `0x40`, `1.5G` or `2k`; None if it is none or too big."""
+    value, error = parse_size(text)
+    return value if error is None else None
 
 
 # -- the same narrowing for all flavours
@@ -238,7 +202,7 @@ def keyval_table() -> dict[str, Scalar]:
         **_integers(
             _parsed(parse_int64, "integer"),
             _parsed(parse_uint64, "integer"),
-            _parsed(parse_size, "size"),
+            _parsed(parse_size_or_none, "size"),
         ),
     }
 
@@ -276,7 +240,7 @@ def _option_list(parse: Callable[[str], int | None], low: int, high: int, kind: 
             numbers += _range(text or "", parse, kind)
         for number in numbers:
             if not low <= number <= high:
-                raise expects(f"{kind}_t", LEAF)
+                raise expects(f"{kind}_t", ELEMENT)
         return numbers
 
     return check
@@ -307,7 +271,7 @@ def options_table() -> dict[str, Scalar]:
         **_integers(
             _option(parse_int64, "an int64 value"),
             _option(_parse_unsigned, "a uint64 value"),
-            _option(parse_size, "a size value"),
+            _option(parse_size_or_none, "a size value"),
         ),
     }
     for width in (8, 16, 32, 64):

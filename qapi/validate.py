@@ -24,20 +24,22 @@ if TYPE_CHECKING:
 
     Scalar = Callable[[Any], object]
     Node = tuple[Scalar | None, Any]  # a scalar's check, or None and a plan
-    MemberPlan = tuple[str | int, bool, Scalar | None, Any]
+    MemberPlan = tuple[str | int | None, bool, Scalar | None, Any]
     Opened = tuple[dict[Any, Any], Iterator[MemberPlan]]
 
-PATH = True  # the message names the member with its path
-LEAF = False  # the message names the member alone
+# How a message names the member that does not fit:
+PATH = 0  # with all that it is in
+LEAF = 1  # alone; "null" for an element of an array
+ELEMENT = 2  # as an element of it
 
 
 class Misfit(Exception):
-    """A scalar does not fit. The text is `before` + the member's name or path + `after`."""
+    """A value does not fit. The text is `before` + the member as `naming` says + `after`."""
 
-    def __init__(self, before: str, whole_path: bool, after: str) -> None:
+    def __init__(self, before: str, naming: int, after: str) -> None:
         super().__init__(before, after)
         self.before = before
-        self.whole_path = whole_path
+        self.naming = naming
         self.after = after
 
 
@@ -229,7 +231,7 @@ class Root:
         self.needs = not isinstance(self.plan, ObjectPlan) or self.plan.needs
         # An object whose only member, without a name, is the value.
         self.value_plan = ObjectPlan()
-        self.value_plan.members.append(("", False, check, self.plan))
+        self.value_plan.members.append((None, False, check, self.plan))
 
 
 _ABSENT = object()
@@ -240,7 +242,7 @@ def fit(root: Root, value: object) -> object:
     flavour = root.flavour
     whole = type(root.plan) is ObjectPlan and type(value) is dict
     plan: Any = root.plan if whole else root.value_plan
-    source: dict[Any, Any] = value if whole else {"": value}  # type: ignore[assignment]
+    source: dict[Any, Any] = value if whole else {None: value}  # type: ignore[assignment]
     target: dict[Any, Any] = {}
     members = iter(plan.members)
     stack: list[tuple[Any, dict[Any, Any], dict[Any, Any], Any, Any]] = []
@@ -259,8 +261,10 @@ def fit(root: Root, value: object) -> object:
                     continue
                 opened = inner.open(item)
             except Misfit as misfit:
-                where = _path(stack if misfit.whole_path else [], name, flavour, misfit.whole_path)
-                raise flavour.error(f"{misfit.before}{where}{misfit.after}") from None
+                named = name if misfit.naming == LEAF and isinstance(name, str) else "null"
+                if misfit.naming == PATH:
+                    named = _path(stack, name, flavour)
+                raise flavour.error(f"{misfit.before}{named}{misfit.after}") from None
             target[name] = None  # keeps the member's place
             stack.append((plan, source, target, members, name))
             plan = inner
@@ -280,16 +284,17 @@ def fit(root: Root, value: object) -> object:
                 left = _path(stack, flavour.first_left(source, target), flavour)
                 raise flavour.error(f"{before}{left}{after}")
             if not stack:
-                return result if whole else result[""]
+                return result if whole else result[None]
             plan, source, target, members, name = stack.pop()
             target[name] = result
 
 
-def _path(stack: list[Any], name: str | int, flavour: Flavour, whole: bool = True) -> str:
-    """How a message names a member: with the names of all that it is in, or alone."""
-    if not whole:
-        return name if isinstance(name, str) and name else "null"
+def _path(stack: list[Any], name: str | int | None, flavour: Flavour) -> str:
+    """A member's name after the names of all that it is in."""
     path = ""
     for part in (*(frame[4] for frame in stack), name):
-        path += flavour.index.format(part) if isinstance(part, int) else f".{part}" if part else ""
-    return path.removeprefix(".") or "<anonymous>"
+        if isinstance(part, int):
+            path += flavour.index.format(part)
+        elif part is not None:
+            path += f".{part}"
+    return path[1:] if path.startswith(".") else path or "<anonymous>"
