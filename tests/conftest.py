@@ -11,10 +11,16 @@ import os
 import subprocess
 
 import pytest
+from hypothesis import settings
 
 from tests.differential.stage import Program, find_qemu
 
 JUDGE = "10.0.2"
+
+# `make test` tries the same examples each time; `make fuzz` many more, and other ones each time.
+settings.register_profile("default", derandomize=True, deadline=None)
+settings.register_profile("fuzz", max_examples=2000, deadline=None)
+settings.load_profile("default")
 
 
 def _version(program: Program) -> str:
