@@ -1,0 +1,173 @@
+"""What a command line asks for, as plain data: the result of `parse`.
+
+Everything here is typed, but what QEMU judges only later (when chardevs open, when the machine is
+built) is kept as it was written, with `where`: the words to put in front of an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from vmd.options import Options, Tree
+
+MIB = 1 << 20
+DEFAULT_RAM = 128 * MIB
+
+
+class ChardevRequest(NamedTuple):
+    """A `-chardev`, or what a `-qmp`, `-monitor` or the defaults imply. See ports.chardev_of."""
+
+    where: str
+    options: Options
+
+
+class MonitorRequest(NamedTuple):
+    """A `-mon`, or what a `-qmp` or `-monitor` implies. See ports.monitor_of."""
+
+    where: str
+    options: Options
+
+
+class PortRequest(NamedTuple):
+    """A `-serial` or `-parallel`: its text names a chardev. See ports.port_of."""
+
+    where: str
+    text: str
+
+
+class ObjectRequest(NamedTuple):
+    """An `-object`, checked against the schema: the arguments of an object-add."""
+
+    where: str
+    properties: dict[str, object]
+
+
+class AccelRequest(NamedTuple):
+    """An `-accel`, or one of the names in `-machine accel=`."""
+
+    where: str
+    options: Options
+
+
+class IncomingRequest(NamedTuple):
+    """An `-incoming`: kind is "defer", "uri" (value a string) or "channel" (a MigrationChannel)."""
+
+    where: str
+    kind: str
+    value: object
+
+
+class GlobalRequest(NamedTuple):
+    """A `-global DRIVER.PROPERTY=VALUE`."""
+
+    where: str
+    driver: str
+    property: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.driver}.{self.property}={self.value}"
+
+
+class NumaRequest(NamedTuple):
+    """A `-numa node,…`, not yet judged."""
+
+    where: str
+    options: Options
+
+
+class CpuRequest(NamedTuple):
+    """`-cpu MODEL,feature=value,+feature,-feature`; the features are judged by the machine."""
+
+    where: str
+    model: str
+    features: tuple[tuple[str, str], ...]
+
+
+class Topology(NamedTuple):
+    """How many CPUs, and how they are nested. Levels the machine does not have are 1."""
+
+    cpus: int = 1
+    maxcpus: int = 1
+    drawers: int = 1
+    books: int = 1
+    sockets: int = 1
+    dies: int = 1
+    clusters: int = 1
+    modules: int = 1
+    cores: int = 1
+    threads: int = 1
+
+
+class Memory(NamedTuple):
+    """Guest RAM in bytes. `given`: a size stood on the command line."""
+
+    size: int = DEFAULT_RAM
+    slots: int = 0
+    max_size: int = DEFAULT_RAM
+    given: bool = False
+
+
+class Actions(NamedTuple):
+    """`-action`: what to do on the guest's events, in QAPI's words."""
+
+    reboot: str = "reset"
+    shutdown: str = "poweroff"
+    panic: str = "shutdown"
+    watchdog: str = "reset"
+
+
+class Rtc(NamedTuple):
+    """`-rtc`: base is "utc", "localtime" or a date."""
+
+    base: str = "utc"
+    clock: str = "host"
+    driftfix: str = "none"
+
+
+class Config:
+    """The whole command line. Lists are in order of appearance."""
+
+    def __init__(self, program: str) -> None:
+        self.program = program
+        # What is judged when the machine is made: see settle.py, which fills the second block
+        self.machine_tree: dict[str, Tree | str] = {}
+        self.accels: list[AccelRequest] = []
+        self.slots_without_max = False
+
+        self.machine = ""  # the type's own name, "pc-q35-10.0"
+        self.machine_properties: dict[str, object] = {}
+        self.memory = Memory()
+        self.smp = Topology()
+        self.boot: dict[str, object] = {}
+        self.accel = ""
+        self.accel_properties: dict[str, object] = {}
+
+        self.cpu: CpuRequest | None = None
+        self.objects: list[ObjectRequest] = []
+        self.globals: list[GlobalRequest] = []
+        self.numa: list[NumaRequest] = []
+        self.chardevs: list[ChardevRequest] = []
+        self.monitors: list[MonitorRequest] = []
+        self.serials: list[PortRequest] = []
+        self.parallels: list[PortRequest] = []
+
+        self.name: str | None = None
+        self.process_name: str | None = None
+        self.debug_threads = False
+        self.uuid: str | None = None
+        self.paused = False
+        self.incoming: list[IncomingRequest] = []
+        self.only_migratable = False
+        self.actions = Actions()
+        self.rtc = Rtc()
+
+        self.defaults = True  # False: -nodefaults
+        self.nographic = False
+        self.vga: str | None = None
+        self.daemonize = False
+        self.pidfile: str | None = None
+        self.logfile: str | None = None
+        self.memory_lock = "off"  # "on", "off" or "on-fault"
+        self.vmd: dict[str, str] = {}  # -vmd guest=NAME[,key=value…]

@@ -1,0 +1,466 @@
+"""What each option does to the configuration: one function an option, called in order.
+
+A handler gets the parsing state, `where` (the option as it was typed) and its argument. It raises
+QmpError with QEMU's text, or Quit where the option ends the process. From system/vl.c.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from qapi.error import QmpError
+from vmd.chardev.options import CHARDEV, parse_legacy
+from vmd.cli import lists
+from vmd.cli.config import (
+    AccelRequest,
+    ChardevRequest,
+    Config,
+    CpuRequest,
+    GlobalRequest,
+    IncomingRequest,
+    MonitorRequest,
+    NumaRequest,
+    ObjectRequest,
+    PortRequest,
+)
+from vmd.cli.report import Quit, Report
+from vmd.options import (
+    HELP_WORDS,
+    HelpWanted,
+    OptionList,
+    Options,
+    escape,
+    merge_trees,
+    parse_boolean,
+    parse_keyval,
+    parse_options,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qapi.schema import Schema
+
+_UUID = re.compile("-".join(f"[0-9a-fA-F]{{{width}}}" for width in (8, 4, 4, 4, 12)))
+_GLOBAL = re.compile(r"([^.=]{1,63})\.([^=]{1,63})=(.*)", re.DOTALL)
+_URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.]*:")
+
+
+class Parsing:
+    """The configuration as it grows, and what only the parser has to remember."""
+
+    def __init__(self, config: Config, report: Report, load: Callable[[], Schema]) -> None:
+        self.config = config
+        self.report = report
+        self.load_schema = load
+        self.merged: dict[str, list[tuple[str, str]]] = {}
+        self.ids: set[tuple[str, str]] = set()
+        self.default_monitor = True
+        self.monitors_seen = 0
+        self.guest_name_in_messages = False
+
+    def options(self, known: OptionList, where: str, text: str) -> Options:
+        """The argument taken apart; merged lists come with all that was said before."""
+
+        def warn(message: str, hint: str) -> None:
+            self.report.warning(message, where, hint)
+
+        try:
+            options = parse_options(text, known, warn)
+        except HelpWanted:
+            raise Quit(1, list_help(known)) from None
+        if known.merge:
+            pairs = self.merged.setdefault(known.name, [])
+            pairs.extend(options.pairs)
+            return Options(None, tuple(pairs))
+        self.take_id(known.name, options.id)
+        return options
+
+    def take_id(self, group: str, identifier: str | None) -> None:
+        if identifier is not None:
+            if (group, identifier) in self.ids:
+                raise QmpError(f"Duplicate ID '{identifier}' for {group}")
+            self.ids.add((group, identifier))
+
+
+def list_help(known: OptionList) -> str:
+    """What `help` as a parameter prints: the names of an option's parameters and their types."""
+    words = {"bool": "bool (on/off)", "number": "num", "size": "size", "str": "str"}
+    rows = [f"  {name}=<{words[kind]}>\n" for name, kind in sorted((known.kinds or {}).items())]
+    return f"{known.name} options:\n" + "".join(rows)
+
+
+# The machine and what it is made of
+
+
+def machine(state: Parsing, where: str, arg: str) -> None:
+    tree, wants_help = parse_keyval(arg, "type")
+    dashed = {key.replace("_", "-"): value for key, value in tree.items()}
+    merge_trees(state.config.machine_tree, dashed)
+    if wants_help:
+        from vmd.cli.help import machine_help
+
+        raise Quit(0, machine_help(state.config))
+
+
+def _under_machine(state: Parsing, name: str, known: OptionList, arg: str) -> None:
+    tree, wants_help = parse_keyval(arg, known.implied)
+    if wants_help:
+        raise Quit(0, list_help(known))
+    merge_trees(state.config.machine_tree, {name: tree})
+
+
+def smp(state: Parsing, where: str, arg: str) -> None:
+    _under_machine(state, "smp", lists.SMP, arg)
+
+
+def boot(state: Parsing, where: str, arg: str) -> None:
+    _under_machine(state, "boot", lists.BOOT, arg)
+
+
+def memory(state: Parsing, where: str, arg: str) -> None:
+    options = state.options(lists.MEMORY, where, arg)
+    tree: dict[str, Any] = {}
+    if (size := options.get("size")) is not None:
+        # A bare number counts MiB; the machine reads it again as a size.
+        tree["size"] = f"{size}M" if size and size[-1].isdigit() else size
+    if "maxmem" in options:
+        tree["max-size"] = options.get("maxmem")
+        if "slots" in options:
+            tree["slots"] = options.get("slots")
+    state.config.slots_without_max = "slots" in options and "maxmem" not in options
+    merge_trees(state.config.machine_tree, {"memory": tree})
+
+
+def accel(state: Parsing, where: str, arg: str) -> None:
+    options = state.options(lists.ACCEL, where, arg)
+    name = options.get("accel")
+    if name is None or name in HELP_WORDS:
+        from vmd.cli.help import ACCEL_HELP
+
+        raise Quit(0, ACCEL_HELP)
+    state.config.accels.append(AccelRequest(where, options))
+
+
+def enable_kvm(state: Parsing, where: str, arg: str) -> None:
+    merge_trees(state.config.machine_tree, {"accel": "kvm"})
+
+
+def cpu(state: Parsing, where: str, arg: str) -> None:
+    if arg in HELP_WORDS:
+        from vmd.cli.help import CPU_HELP
+
+        raise Quit(0, CPU_HELP)
+    model, *words = arg.split(",")
+    features: list[tuple[str, str]] = []
+    for word in filter(None, words):
+        if word[0] in "+-":
+            features.append((word[1:], "on" if word[0] == "+" else "off"))
+        else:
+            name, equals, value = word.partition("=")
+            features.append((name, value if equals else "on"))
+    state.config.cpu = CpuRequest(where, model if arg else "", tuple(features))
+
+
+def numa(state: Parsing, where: str, arg: str) -> None:
+    state.config.numa.append(NumaRequest(where, state.options(lists.NUMA, where, arg)))
+
+
+def object_(state: Parsing, where: str, arg: str) -> None:
+    if arg.startswith("{"):
+        properties = state.load_schema().check("ObjectOptions", parse_json(arg))
+    else:
+        try:
+            options = parse_options(
+                arg, lists.OBJECT, lambda text, hint: state.report.warning(text, where, hint)
+            )
+        except HelpWanted:
+            options = Options(None, (("qom-type", arg.split(",")[0]),))
+            _object_help(options, wanted=True)
+        _object_help(options, wanted=False)
+        state.take_id("object", options.id)
+        pairs = [("id", options.id)] if options.id is not None else []
+        properties = state.load_schema().check_options("ObjectOptions", [*options.pairs, *pairs])
+    assert isinstance(properties, dict)
+    state.config.objects.append(ObjectRequest(where, properties))
+
+
+def _object_help(options: Options, wanted: bool) -> None:
+    kind = options.get("qom-type")
+    if kind in HELP_WORDS or (wanted and kind is not None):
+        from vmd.cli.help import object_help
+
+        text = object_help(None if kind in HELP_WORDS else kind)
+        if text is not None:
+            raise Quit(0, text)
+
+
+def global_(state: Parsing, where: str, arg: str) -> None:
+    short = _GLOBAL.fullmatch(arg)
+    if short is not None:
+        state.config.globals.append(GlobalRequest(where, *short.groups()))
+        return
+    options = state.options(lists.GLOBAL, where, arg)
+    driver, name, value = (options.get(key) for key in ("driver", "property", "value"))
+    if driver is None or name is None or value is None:
+        raise QmpError("options 'driver', 'property', and 'value' are required")
+    state.config.globals.append(GlobalRequest(where, driver, name, value))
+
+
+def parse_json(text: str) -> object:
+    """One JSON document, in QEMU's dialect and with its complaints."""
+    from monitor.json import INCOMPLETE, JsonDecoder
+
+    decoder = JsonDecoder()
+    decoder.feed(text.encode(errors="surrogateescape") + b"\n")
+    value = decoder.next()
+    if isinstance(value, Exception):
+        raise QmpError(str(value))
+    if value is INCOMPLETE:
+        raise QmpError("JSON parse error, premature EOI")
+    if decoder.next() is not INCOMPLETE:
+        raise QmpError("Expecting at most one JSON value")
+    return value
+
+
+# Who it is and what it does
+
+
+def name(state: Parsing, where: str, arg: str) -> None:
+    options = state.options(lists.NAME, where, arg)
+    state.config.name = options.get("guest")
+    state.config.process_name = options.get("process")
+    state.config.debug_threads = options.boolean("debug-threads")
+    _name_messages(state)
+
+
+def msg(state: Parsing, where: str, arg: str) -> None:
+    options = state.options(lists.MSG, where, arg)
+    state.report.timestamps = options.boolean("timestamp")
+    state.guest_name_in_messages = options.boolean("guest-name")
+    _name_messages(state)
+
+
+def _name_messages(state: Parsing) -> None:
+    shown = state.guest_name_in_messages
+    state.report.guest_name = (state.config.name or "") if shown else ""
+
+
+def uuid(state: Parsing, where: str, arg: str) -> None:
+    if _UUID.fullmatch(arg) is None:
+        raise QmpError("failed to parse UUID string: wrong format")
+    state.config.uuid = arg.lower()
+
+
+def incoming(state: Parsing, where: str, arg: str) -> None:
+    request = IncomingRequest(where, "defer", arg)
+    if arg != "defer" and _URI.match(arg):
+        from vmd.migration.address import parse_uri
+
+        parse_uri(arg)
+        request = IncomingRequest(where, "uri", arg)
+    elif arg != "defer":
+        request = IncomingRequest(where, "channel", _channel(state, arg))
+    state.config.incoming.append(request)
+
+
+def _channel(state: Parsing, arg: str) -> object:
+    if arg.startswith("{"):
+        return state.load_schema().check("MigrationChannel", parse_json(arg))
+    tree, wants_help = parse_keyval(arg, "channel-type")
+    if wants_help:
+        raise QmpError("Help is not available for this option")
+    return state.load_schema().check_keyval("MigrationChannel", dict(tree))
+
+
+def action(state: Parsing, where: str, arg: str) -> None:
+    for key, value in state.options(lists.ACTION, where, arg).pairs:
+        _act(state, key, value)
+
+
+def _act(state: Parsing, event: str, does: str) -> None:
+    if does not in lists.ACTIONS[event]:
+        raise QmpError(f"Parameter '{event}' does not accept value '{does}'")
+    state.config.actions = state.config.actions._replace(**{event: does})
+
+
+def watchdog_action(state: Parsing, where: str, arg: str) -> None:
+    _act(state, "watchdog", arg)
+
+
+def no_reboot(state: Parsing, where: str, arg: str) -> None:
+    _act(state, "reboot", "shutdown")
+
+
+def no_shutdown(state: Parsing, where: str, arg: str) -> None:
+    _act(state, "shutdown", "pause")
+
+
+def only_migratable(state: Parsing, where: str, arg: str) -> None:
+    state.config.only_migratable = True
+
+
+def paused(state: Parsing, where: str, arg: str) -> None:
+    state.config.paused = True
+
+
+def rtc(state: Parsing, where: str, arg: str) -> None:
+    options = state.options(lists.RTC, where, arg)
+    state.config.rtc = state.config.rtc._replace(**dict(options.pairs))
+
+
+def overcommit(state: Parsing, where: str, arg: str) -> None:
+    options = state.options(lists.OVERCOMMIT, where, arg)
+    lock = options.get("mem-lock")
+    if lock is not None:
+        if lock not in ("on-fault",):
+            try:
+                lock = "on" if parse_boolean("mem-lock", lock) else "off"
+            except QmpError:
+                text = "parameter 'mem-lock' expects one of 'on', 'off', 'on-fault'"
+                raise QmpError(text) from None
+        state.config.memory_lock = lock
+
+
+def vmd(state: Parsing, where: str, arg: str) -> None:
+    state.config.vmd.update(state.options(lists.VMD, where, arg).pairs)
+
+
+# Character devices and who uses them
+
+
+def chardev(state: Parsing, where: str, arg: str) -> None:
+    options = state.options(CHARDEV, where, arg)
+    state.config.chardevs.append(ChardevRequest(where, options))
+
+
+def mon(state: Parsing, where: str, arg: str) -> None:
+    options = state.options(lists.MON, where, arg)
+    state.config.monitors.append(MonitorRequest(where, options))
+    state.default_monitor = False
+
+
+def monitor(state: Parsing, where: str, arg: str) -> None:
+    state.default_monitor = False
+    # QEMU looks at the first four letters only.
+    if not arg.startswith("none"):
+        add_monitor(state, where, arg, "readline")
+
+
+def qmp(state: Parsing, where: str, arg: str) -> None:
+    state.default_monitor = False
+    add_monitor(state, where, arg, "control")
+
+
+def qmp_pretty(state: Parsing, where: str, arg: str) -> None:
+    state.default_monitor = False
+    add_monitor(state, where, arg, "control", pretty=True)
+
+
+def add_monitor(state: Parsing, where: str, filename: str, mode: str, pretty: bool = False) -> None:
+    """A monitor on a chardev of its own, `compat_monitorN`, or on `chardev:ID`."""
+    if filename.startswith("chardev:"):
+        label = filename[len("chardev:") :]
+        _check_label(label)
+    else:
+        label = f"compat_monitor{state.monitors_seen}"
+        state.config.chardevs.append(_legacy(state, where, label, filename))
+    state.monitors_seen += 1
+    state.take_id("mon", label)
+    pairs = [("mode", mode), ("chardev", label)]
+    if mode == "control":
+        pairs.append(("pretty", "on" if pretty else "off"))
+    state.config.monitors.append(MonitorRequest(where, Options(label, tuple(pairs))))
+
+
+def _check_label(label: str) -> None:
+    try:
+        parse_options(f"id={escape(label)}", lists.MON)
+    except QmpError as error:
+        # Here QEMU leaves its hint out.
+        raise QmpError(error.desc) from None
+
+
+def _legacy(state: Parsing, where: str, label: str, filename: str) -> ChardevRequest:
+    try:
+        options = parse_legacy(label, filename)
+        if options is not None:
+            state.take_id("chardev", label)
+            return ChardevRequest(where, options)
+    except QmpError as error:
+        state.report.error(error.desc, where, error.hint)
+    raise QmpError(f"parse error: {filename}")
+
+
+def serial(state: Parsing, where: str, arg: str) -> None:
+    state.config.serials.append(PortRequest(where, arg))
+    if arg.startswith("mon:"):
+        state.default_monitor = False
+
+
+def parallel(state: Parsing, where: str, arg: str) -> None:
+    state.config.parallels.append(PortRequest(where, arg))
+    if arg.startswith("mon:"):
+        state.default_monitor = False
+
+
+def nodefaults(state: Parsing, where: str, arg: str) -> None:
+    state.config.defaults = False
+
+
+def no_user_config(state: Parsing, where: str, arg: str) -> None:
+    """There is no configuration file to leave out."""
+
+
+def nographic(state: Parsing, where: str, arg: str) -> None:
+    state.config.nographic = True
+
+
+def display(state: Parsing, where: str, arg: str) -> None:
+    if arg in HELP_WORDS:
+        from vmd.cli.help import DISPLAY_HELP
+
+        raise Quit(0, DISPLAY_HELP)
+    if arg.startswith("{"):
+        tree = parse_json(arg)
+    else:
+        tree, _ = parse_keyval(arg, "type")
+    if not isinstance(tree, dict) or "type" not in tree:
+        raise QmpError("Parameter 'type' is missing")
+    if tree["type"] != "none":
+        raise QmpError(f"Parameter 'type' does not accept value '{tree['type']}'")
+    for key in tree:
+        if key != "type":
+            raise QmpError(f"Parameter '{key}' is unexpected")
+
+
+def vga(state: Parsing, where: str, arg: str) -> None:
+    state.config.vga = arg
+
+
+# The process
+
+
+def daemonize(state: Parsing, where: str, arg: str) -> None:
+    state.config.daemonize = True
+
+
+def pidfile(state: Parsing, where: str, arg: str) -> None:
+    state.config.pidfile = arg
+
+
+def logfile(state: Parsing, where: str, arg: str) -> None:
+    state.config.logfile = arg
+
+
+def version(state: Parsing, where: str, arg: str) -> None:
+    from vmd.cli.help import VERSION
+
+    raise Quit(0, VERSION)
+
+
+def help_(state: Parsing, where: str, arg: str) -> None:
+    from vmd.cli.help import full_help
+
+    raise Quit(0, full_help(state.report.program))

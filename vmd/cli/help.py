@@ -1,0 +1,164 @@
+"""What help options print: our words, in QEMU's shape, made from the tables they describe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmd.cli.machines import MACHINES, find_machine
+
+if TYPE_CHECKING:
+    from vmd.cli.config import Config
+
+VERSION = (
+    "QEMU emulator version 10.0.2 (vmd 0.1.0)\n"
+    "vmd: a process that behaves like QEMU, with a simulated guest inside; Apache License 2.0\n"
+)
+ACCEL_HELP = "Accelerators supported in QEMU binary:\ntcg\n"
+CPU_MODELS = {
+    "max": "Enables all features supported by the accelerator in the current host",
+    "qemu64": "QEMU Virtual CPU version 2.5+",
+}
+CPU_HELP = "Available CPUs:\n" + "".join(
+    f"  {name:<20}  {text}\n" for name, text in CPU_MODELS.items()
+)
+DISPLAY_HELP = "Available display backend types:\nnone\n"
+CHARDEV_KINDS = (
+    "stdio", "ringbuf", "mux", "pipe", "pty", "null", "socket", "vc", "memory", "file",
+)  # fmt: skip
+CHARDEV_HELP = "Available chardev backend types: \n" + "".join(f"  {k}\n" for k in CHARDEV_KINDS)
+
+# Options whose argument or meaning needs words; by option name: (argument, lines).
+TEXTS: dict[str, tuple[str, str]] = {
+    "h": ("", "print this help and end"),
+    "help": ("", "the same"),
+    "version": ("", "print the version and end"),
+    "machine": (
+        "[type=]name[,prop=value[,...]]",
+        "choose the machine ('-machine help' lists them, '-machine name,help' its properties);\n"
+        "given again, it adds to what was said before\n"
+        "accel=name1[:name2...] chooses the accelerator\n"
+        "memory-backend=id takes the main RAM from -object memory-backend-*\n"
+        "aux-ram-share=on|off shares all other RAM",
+    ),
+    "M": ("...", "short for -machine"),
+    "cpu": ("model[,feature=on|off...]", "choose the CPU model ('-cpu help' lists them)"),
+    "accel": (
+        "[accel=]name[,prop=value[,...]]",
+        "choose the accelerator; the first of several that is there is taken",
+    ),
+    "enable-kvm": ("", "ask for KVM, which is not there"),
+    "smp": (
+        "[[cpus=]n][,maxcpus=n][,sockets=n][,dies=n][,modules=n][,cores=n][,threads=n]",
+        "number of CPUs and how they are nested",
+    ),
+    "numa": ("node[,memdev=id][,cpus=first[-last]][,nodeid=n]", "one node of guest memory"),
+    "m": (
+        "[size=]size[,slots=n,maxmem=size]",
+        "guest RAM, in MiB unless a suffix says otherwise",
+    ),
+    "boot": ("[order=drives][,once=drives][,menu=on|off][,strict=on|off]", "boot order"),
+    "global": ("driver.property=value", "set a property's default (migration.NAME=value)"),
+    "name": ("name[,process=name][,debug-threads=on|off]", "name of the guest"),
+    "uuid": ("%08x-%04x-%04x-%04x-%012x", "UUID of the guest"),
+    "rtc": ("[base=utc|localtime|date][,clock=host|rt|vm][,driftfix=none|slew]", "guest's clock"),
+    "vmd": ("guest=name[,key=value...]", "choose the program that runs as the guest"),
+    "display": ("none", "there is no display ('-display help')"),
+    "nographic": ("", "put serial port and monitor on stdin and stdout"),
+    "vga": ("none|std", "graphics adapter"),
+    "chardev": (
+        "kind,id=id[,option=value...]",
+        "make a character device ('-chardev help' lists the kinds)\n"
+        "socket,id=id,path=path[,server=on|off][,wait=on|off][,reconnect-ms=ms][,abstract=on]\n"
+        "socket,id=id,host=host,port=port[,to=port][,ipv4=on|off][,ipv6=on|off][,nodelay=on]\n"
+        "socket,id=id,fd=number    stdio,id=id[,signal=on|off]    pty,id=id[,path=link]\n"
+        "file,id=id,path=path[,append=on|off][,input-path=path]    pipe,id=id,path=path\n"
+        "ringbuf,id=id[,size=size]    null,id=id    vc,id=id\n"
+        "all take mux=on|off, logfile=path, logappend=on|off",
+    ),
+    "serial": ("dev", "character device of the serial port"),
+    "parallel": ("dev", "character device of the parallel port"),
+    "monitor": ("dev", "human monitor on a character device (unix:, tcp:, stdio, ...)"),
+    "qmp": ("dev", "QMP monitor on a character device"),
+    "qmp-pretty": ("dev", "the same, with replies laid out to be read"),
+    "mon": ("[chardev=]id[,mode=readline|control][,pretty=on|off]", "monitor on a -chardev"),
+    "S": ("", "do not start the guest ('cont' does)"),
+    "no-reboot": ("", "end instead of rebooting"),
+    "no-shutdown": ("", "stop instead of ending when the guest powers off"),
+    "action": (
+        "event=action[,...]",
+        "what to do on reboot=reset|shutdown, shutdown=poweroff|pause,\n"
+        "panic=shutdown|pause|exit-failure|none, watchdog=reset|shutdown|poweroff|pause|...",
+    ),
+    "watchdog-action": ("action", "short for -action watchdog=action"),
+    "incoming": (
+        "uri|defer|channel",
+        "wait for a migration; with defer until migrate-incoming names its source",
+    ),
+    "only-migratable": ("", "refuse what could not be migrated"),
+    "nodefaults": ("", "no monitor or port that was not asked for"),
+    "no-user-config": ("", "accepted: there is no configuration file"),
+    "overcommit": ("[mem-lock=on|off|on-fault][,cpu-pm=on|off]", "lock all memory"),
+    "pidfile": ("file", "write the process id to a file and keep it locked"),
+    "daemonize": ("", "go to the background once everything is set up"),
+    "D": ("file", "log to a file"),
+    "msg": ("[timestamp=on|off][,guest-name=on|off]", "what stands in front of messages"),
+    "object": ("kind,id=id[,prop=value...]", "make an object ('-object help' lists the kinds)"),
+}  # fmt: skip
+MARGIN = 16
+
+
+def full_help(program: str) -> str:
+    from vmd.cli.table import SECTIONS
+
+    parts = [VERSION, f"usage: {program} [options]\n"]
+    for title, options in SECTIONS.items():
+        parts.append(f"\n{title}:\n")
+        parts.extend(_entry(option.name) for option in options)
+    return "".join(parts)
+
+
+def _entry(name: str) -> str:
+    argument, text = TEXTS[name]
+    head = f"-{name} {argument}".rstrip()
+    indented = text.replace("\n", "\n" + " " * MARGIN)
+    if len(head) < MARGIN:
+        return f"{head:<{MARGIN}}{indented}\n"
+    return f"{head}\n{'':<{MARGIN}}{indented}\n"
+
+
+def machine_help(config: Config) -> str:
+    """The machine types, or the properties of the one that was named."""
+    machine = find_machine(config.machine_tree) if "type" in config.machine_tree else None
+    if machine is None:
+        rows = [("Supported machines are:", "")]
+        for known in MACHINES:
+            if known.alias is not None:
+                rows.append((known.alias, f"{known.description} (alias of {known.name})"))
+            rows.append((known.name, known.description + (" (default)" if known.default else "")))
+        return rows[0][0] + "\n" + "".join(f"{name:<20} {text}\n" for name, text in rows[1:])
+    lines = [f"{machine.type_name} options:\n"]
+    for name, (kind, text) in sorted(machine.properties.items()):
+        lines.append(f"  {f'{name}=<{kind}>':<22} - {text}\n")
+    return "".join(lines)
+
+
+def object_help(kind: str | None) -> str | None:
+    """The kinds of object, or the properties of one; None if there is no such kind."""
+    import qapi
+    from qapi.schema import Struct, Union
+
+    schema = qapi.load()
+    options = schema.types["ObjectOptions"]
+    assert isinstance(options, Union)
+    if kind is None:
+        names = sorted(schema.enum("ObjectType"))
+        return "List of user creatable objects:\n" + "".join(f"  {name}\n" for name in names)
+    if kind not in schema.enum("ObjectType"):
+        return None
+    lines = [f"{kind} options:\n"]
+    branch = options.variants.get(kind)
+    members = schema.types[branch] if branch else None
+    if isinstance(members, Struct):
+        for member in sorted(members.members, key=lambda each: each.name):
+            lines.append(f"  {member.name}=<{member.type}>\n")
+    return "".join(lines)

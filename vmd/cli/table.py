@@ -1,0 +1,85 @@
+"""The option table: every option that vmd knows, and nothing else is an option."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from vmd.cli import handlers as do
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Option(NamedTuple):
+    """One option: its name without dashes, whether it takes an argument, and what it does."""
+
+    name: str
+    takes_argument: bool
+    handle: Callable[[do.Parsing, str, str], None]
+
+
+def _with(name: str, handle: Callable[[do.Parsing, str, str], None]) -> Option:
+    return Option(name, True, handle)
+
+
+def _bare(name: str, handle: Callable[[do.Parsing, str, str], None]) -> Option:
+    return Option(name, False, handle)
+
+
+# In the order of the help text, by section.
+SECTIONS: dict[str, tuple[Option, ...]] = {
+    "Standard options": (
+        _bare("h", do.help_),
+        _bare("help", do.help_),
+        _bare("version", do.version),
+        _with("machine", do.machine),
+        _with("M", do.machine),
+        _with("cpu", do.cpu),
+        _with("accel", do.accel),
+        _bare("enable-kvm", do.enable_kvm),
+        _with("smp", do.smp),
+        _with("numa", do.numa),
+        _with("m", do.memory),
+        _with("boot", do.boot),
+        _with("global", do.global_),
+        _with("name", do.name),
+        _with("uuid", do.uuid),
+        _with("rtc", do.rtc),
+    ),
+    "The simulated guest": (_with("vmd", do.vmd),),
+    "Display options": (
+        _with("display", do.display),
+        _bare("nographic", do.nographic),
+        _with("vga", do.vga),
+    ),
+    "Character device options": (
+        _with("chardev", do.chardev),
+        _with("serial", do.serial),
+        _with("parallel", do.parallel),
+        _with("monitor", do.monitor),
+        _with("qmp", do.qmp),
+        _with("qmp-pretty", do.qmp_pretty),
+        _with("mon", do.mon),
+    ),
+    "Debug/Expert options": (
+        _bare("S", do.paused),
+        _bare("no-reboot", do.no_reboot),
+        _bare("no-shutdown", do.no_shutdown),
+        _with("action", do.action),
+        _with("watchdog-action", do.watchdog_action),
+        _with("incoming", do.incoming),
+        _bare("only-migratable", do.only_migratable),
+        _bare("nodefaults", do.nodefaults),
+        _bare("no-user-config", do.no_user_config),
+        _with("overcommit", do.overcommit),
+        _with("pidfile", do.pidfile),
+        _bare("daemonize", do.daemonize),
+        _with("D", do.logfile),
+        _with("msg", do.msg),
+    ),
+    "Generic object creation": (_with("object", do.object_),),
+}
+
+OPTIONS: dict[str, Option] = {
+    option.name: option for section in SECTIONS.values() for option in section
+}
