@@ -102,7 +102,7 @@ class HmpSession:
     @property
     def held(self) -> bool:
         """Whether input would only pile up now."""
-        return self._holds is not FREE
+        return bool(self._holds & (Hold.COMMAND | Hold.SUSPENDED))
 
     @property
     def behind(self) -> bool:
