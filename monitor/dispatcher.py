@@ -124,15 +124,16 @@ class Dispatcher:
         self._unflushed[client] = None
         work = client.step()
         if work is not None:
-            self._running = asyncio.get_running_loop().create_task(self._wait(work))
+            self._running = asyncio.get_running_loop().create_task(self._wait(client, work))
         if client.ready():
             self.wake(client)
 
-    async def _wait(self, work: Work) -> None:
+    async def _wait(self, client: Client, work: Work) -> None:
         try:
             await work
         finally:
             self._running = None
+        self._unflushed[client] = None
         self._turn()
 
     def _flush(self) -> None:

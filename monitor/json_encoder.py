@@ -114,7 +114,7 @@ _SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r":
 
 def _string(text: str) -> str:
     if _SPECIAL.search(text) is None:
-        return f'"{text}"'
+        return '"' + text + '"'
     if not text.isascii():
         text = decode_leniently(_raw(text))
     return '"' + _SPECIAL.sub(_escape, text) + '"'

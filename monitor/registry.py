@@ -8,7 +8,7 @@ whose arguments the schema does not describe ('gen': false) the names stay as th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +25,8 @@ class Schema(Protocol):
     def commands(self) -> Mapping[str, Command]: ...
     @property
     def events(self) -> Mapping[str, Event]: ...
+    @property
+    def types(self) -> Mapping[str, Any]: ...
     def check_arguments(self, command: str, args: dict[str, object]) -> dict[str, object]: ...
     def check_return(self, command: str, value: object) -> None: ...
     def check_event(self, name: str, data: dict[str, object] | None) -> None: ...
@@ -114,9 +116,38 @@ class QmpRegistry:
             self._commands[name] = command
         return command
 
+    def signature_problems(self) -> list[str]:
+        """Handlers that cannot take what the schema allows, a sentence each (for tests)."""
+        from inspect import signature
+
+        problems = []
+        for name, entry in self.schema.commands.items():
+            takes_monitor = name in self._monitor_handlers
+            handler = (self._monitor_handlers if takes_monitor else self._handlers)[name]
+            for members in _argument_sets(self.schema, entry):
+                given = {as_keyword(member): None for member in members}
+                try:
+                    signature(handler).bind(*[None] * (1 + takes_monitor), **given)
+                except TypeError as error:
+                    problems.append(f"{name}: {error} ({sorted(given)} given)")
+        return problems
+
     def check_event(self, name: str, data: dict[str, object] | None) -> None:
         if self._check_returns:
             self.schema.check_event(name, data)
+
+
+def _argument_sets(schema: Schema, entry: Command) -> Iterator[list[str]]:
+    """For each shape of a command's arguments: all members, and the required ones alone."""
+    if not entry.gen:
+        return
+    declared = schema.types[entry.data] if entry.data else None
+    branches = getattr(declared, "variants", {}).values() or [None]
+    for branch in branches:
+        members = [*getattr(declared, "members", ())]
+        members += schema.types[branch].members if branch else ()
+        yield [member.name for member in members]
+        yield [member.name for member in members if not member.optional]
 
 
 def _demand_same_names(schema: Mapping[str, object], *tables: Mapping[str, object]) -> None:

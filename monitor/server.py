@@ -50,7 +50,8 @@ class CharBackend(Protocol):
 class QmpMonitor:
     """A QMP monitor for one client at a time.
 
-    `machine` is handed to the handlers as it is. `version` is the greeting's. `fds` are the file
+    `machine` is handed to the handlers as it is. `version` is the greeting's (VersionInfo,
+    its members in the schema's order). `fds` are the file
     descriptors that clients gave names (getfd); like QEMU's they outlive the connection.
     """
 
@@ -83,7 +84,9 @@ class QmpMonitor:
     def opened(self) -> None:
         self._connected = True
         self._congested = False
+        self._paused = False  # a new connection is read unless it is told otherwise
         self.send(self.session.opened())
+        self._regulate()
 
     def received(self, data: bytes) -> None:
         if not self._connected:
