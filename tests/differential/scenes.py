@@ -63,3 +63,10 @@ def one_page_of_ram(stage: Stage) -> None:
         ram.truncate(16 << 20)
         ram.write(b"guest")
     stage.exact = True
+
+
+def ram_full_of_data(stage: Stage) -> None:
+    """A RAM file without zero pages, so that there is something to send."""
+    with stage.file("ram0").open("wb") as ram:
+        ram.write(b"full of data " * (1 << 20))
+        ram.truncate(16 << 20)

@@ -12,6 +12,7 @@ from tests.differential.scenes import (
     capabilities,
     leave,
     one_page_of_ram,
+    ram_full_of_data,
     save,
     settle,
 )
@@ -116,8 +117,7 @@ def an_unwritable_path_at_the_human_monitor(stage: Stage) -> None:
 
 def _slow(stage: Stage, mode: str, *before: str) -> Machine:
     """A machine in the middle of a migration that will not end by itself."""
-    stage.file("ram0").write_bytes(b"full of data " * (1 << 20))
-    stage.file("ram0").open("r+").truncate(16 << 20)
+    ram_full_of_data(stage)
     machine = stage.start(PRIVATE)
     capabilities(machine, "events")
     machine.qmp.execute("migrate-set-parameters", {**SLOW, "mode": mode})
@@ -205,8 +205,7 @@ def quit_during_migration(stage: Stage) -> None:
 
 
 def a_cancel_at_the_human_monitor(stage: Stage) -> None:
-    stage.file("ram0").write_bytes(b"full of data " * (1 << 20))
-    stage.file("ram0").open("r+").truncate(16 << 20)
+    ram_full_of_data(stage)
     machine = stage.start(PRIVATE, qmp=False, human="pipe")
     machine.human.type("migrate_set_parameter max-bandwidth 4k")
     machine.human.type("migrate_set_parameter mode cpr-reboot")
