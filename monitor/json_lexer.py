@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
+from functools import cache
 
 MAX_TOKEN_SIZE = 64 << 20  # bytes of text, of one token or of all tokens of a document
 
@@ -233,7 +234,6 @@ def integer_value(token: bytes) -> int | float:
 _ESCAPES = {
     ord(escape): char for escape, char in zip("\"'\\/bfnrt", "\"'\\/\b\f\n\r\t", strict=True)
 }
-_HEX4 = re.compile(rb"[0-9a-fA-F]{4}")
 
 
 def string_value(token: bytes) -> str:
@@ -263,30 +263,40 @@ def string_value(token: bytes) -> str:
 
 def _unicode_escape(token: bytes, pos: int) -> tuple[str, int]:
     """The \\u escape, or pair of them, that begins at pos: its character and what follows it."""
-    first = _HEX4.match(token, pos + 2)
+    first = _hex4().match(token, pos + 2)
     code = int(first[0], 16) if first else -1
     end = pos + 6
     if 0xD800 <= code < 0xDC00 and token.startswith(b"\\u", end):
-        second = _HEX4.match(token, end + 2)
+        second = _hex4().match(token, end + 2)
         low = int(second[0], 16) if second else -1
         if 0xDC00 <= low < 0xE000:
             code = 0x10000 + ((code & 0x3FF) << 10 | low & 0x3FF)
             end += 6
-    if code < 0 or 0xD800 <= code < 0xE000 or _NONCHARACTER.match(chr(code)):
+    if code < 0 or 0xD800 <= code < 0xE000 or _noncharacter().match(chr(code)):
         shown = decode_leniently(token[pos:end])
         raise parse_error(f"{shown} is not a valid Unicode character")
     return chr(code), end
 
 
-_NONCHARACTER = re.compile(
-    "[\ufdd0-\ufdef" + "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF)
-                               for plane in range(17)) + "]"
-)  # fmt: skip
-# A lead byte and the continuation bytes that it may have; or any other single byte.
-_SEQUENCE = re.compile(
-    rb"[\xc0-\xdf][\x80-\xbf]?|[\xe0-\xef][\x80-\xbf]{0,2}|[\xf0-\xf7][\x80-\xbf]{0,3}"
-    rb"|[\xf8-\xfb][\x80-\xbf]{0,4}|[\xfc\xfd][\x80-\xbf]{0,5}|[\x80-\xff]"
-)
+# The patterns of rare input are compiled when it comes.
+@cache
+def _noncharacter() -> re.Pattern[str]:
+    ends = (chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))
+    return re.compile("[\ufdd0-\ufdef" + "".join(ends) + "]")
+
+
+@cache
+def _sequence() -> re.Pattern[bytes]:
+    """A lead byte and the continuation bytes that it may have; or any other single byte."""
+    return re.compile(
+        rb"[\xc0-\xdf][\x80-\xbf]?|[\xe0-\xef][\x80-\xbf]{0,2}|[\xf0-\xf7][\x80-\xbf]{0,3}"
+        rb"|[\xf8-\xfb][\x80-\xbf]{0,4}|[\xfc\xfd][\x80-\xbf]{0,5}|[\x80-\xff]"
+    )
+
+
+@cache
+def _hex4() -> re.Pattern[bytes]:
+    return re.compile(rb"[0-9a-fA-F]{4}")
 
 
 def _decode(data: bytes) -> str | None:
@@ -295,7 +305,7 @@ def _decode(data: bytes) -> str | None:
         text = data.replace(b"\xc0\x80", b"\0").decode()
     except UnicodeDecodeError:
         return None
-    return None if not text.isascii() and _NONCHARACTER.search(text) else text
+    return None if not text.isascii() and _noncharacter().search(text) else text
 
 
 def decode_leniently(data: bytes) -> str:
@@ -303,7 +313,7 @@ def decode_leniently(data: bytes) -> str:
     text = _decode(data)
     if text is not None:
         return text
-    return _SEQUENCE.sub(_replace_bad, data).replace(b"\xc0\x80", b"\0").decode()
+    return _sequence().sub(_replace_bad, data).replace(b"\xc0\x80", b"\0").decode()
 
 
 def _replace_bad(match: re.Match[bytes]) -> bytes:
