@@ -63,7 +63,7 @@ def _read(path: str, key: tuple[Any, ...]) -> Data | None:
             raw = stream.read()
     except OSError:
         return None
-    if _checksum(raw[4:]) != raw[:4]:  # marshal must not see what it did not write
+    if checksum(raw[4:]) != raw[:4]:  # marshal must not see what it did not write
         return None
     found, data = marshal.loads(raw[4:])
     return data if found == key else None
@@ -76,7 +76,7 @@ def _write(path: str, key: tuple[Any, ...], data: Data) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         raw = marshal.dumps((key, data))
         with open(draft, "wb") as stream:
-            stream.write(_checksum(raw) + raw)
+            stream.write(checksum(raw) + raw)
         os.replace(draft, path)
     except OSError:
         try:
@@ -85,5 +85,5 @@ def _write(path: str, key: tuple[Any, ...], data: Data) -> None:
             return
 
 
-def _checksum(raw: bytes) -> bytes:
+def checksum(raw: bytes) -> bytes:
     return binascii.crc32(raw).to_bytes(4, "little")

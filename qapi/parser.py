@@ -135,8 +135,10 @@ class Source:
 def parse_file(path: str) -> Source:
     """Read `path` and everything it includes. Raises QapiSyntaxError, or OSError for `path`."""
     source = Source()
+    path = os.path.normpath(path)
     with open(path, "rb") as stream:
-        _File(source, path, stream.read()).parse()
+        raw = stream.read()
+    _File(source, path, raw).parse()
     return source
 
 
@@ -336,7 +338,7 @@ class _File:
         doc: Doc | None = None
         text: list[str] = []
         section = "members"
-        while row < len(self.line_starts):
+        while row < len(self.line_starts) and self.line_starts[row] < len(self.text):
             start = self.line_starts[row]
             end = self.text.find("\n", start)
             line = self.text[start : len(self.text) if end < 0 else end]

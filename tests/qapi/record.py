@@ -20,6 +20,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,8 +44,9 @@ Case = dict[str, Any]
 class Qemu:
     """A running QEMU and its monitor; started anew when a case has killed it."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: str) -> None:
         self.process: subprocess.Popen[str] | None = None
+        self.directory = directory  # files that odd names make go there
 
     def ask(self, command: str, arguments: object) -> Any:
         """The reply's object, or CRASHES."""
@@ -68,6 +70,7 @@ class Qemu:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            cwd=self.directory,
             text=True,
         )
         assert self.process.stdout is not None
@@ -470,11 +473,12 @@ def record_options() -> None:
 def main() -> None:
     os.makedirs(DATA, exist_ok=True)
     schema = qapi.load()
-    qemu = Qemu()
-    record_schema(qemu, schema)
-    record_arguments(qemu, schema)
-    record_keyval(qemu)
-    qemu.stop()
+    with tempfile.TemporaryDirectory() as directory:
+        qemu = Qemu(directory)
+        record_schema(qemu, schema)
+        record_arguments(qemu, schema)
+        record_keyval(qemu)
+        qemu.stop()
     record_options()
 
 
