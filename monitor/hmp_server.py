@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # Of a client that does not read its screen nothing more is read from here on.
 HIGH_WATER = 1 << 20
+# Within a turn of the dispatcher output is gathered into writes of about this size.
+GATHER = 64 << 10
 
 
 class HmpMonitor:
@@ -94,7 +96,10 @@ class HmpMonitor:
     # The rest is its own
 
     def _written(self) -> None:
-        self.dispatcher.flush_later(self)
+        if self.session.output_size > GATHER:
+            self.flush()
+        else:
+            self.dispatcher.flush_later(self)
 
     def _wake(self) -> None:
         if self.ready():

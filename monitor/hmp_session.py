@@ -169,6 +169,10 @@ class HmpSession:
 
     # What is shown
 
+    @property
+    def output_size(self) -> int:
+        return len(self._editor.output)
+
     def take_output(self) -> bytes:
         """What the client is to see since the last call. While the focus is elsewhere it waits."""
         taken, self._parting = self._parting, b""
