@@ -92,29 +92,40 @@ class PendingPages:
         self._order = sorted(self._chunks)
         return self.count - before
 
+    @property
+    def cursor(self) -> int:
+        """The page from which the next pages will be taken."""
+        return self._cursor
+
+    @property
+    def first_round(self) -> bool:
+        """Whether the next pages belong to the first round, that sends everything."""
+        return self._cursor >= self._bulk
+
     def take(self, limit: int) -> list[tuple[int, int]]:
         """Take at most `limit` pages as (first, count) runs, ascending from the cursor.
 
-        An empty list: nothing is pending between the cursor and the end of the block.
+        An empty list: nothing is pending between the cursor and the end of the block. Pages of
+        the first round and later ones never come together.
         """
         runs: list[tuple[int, int]] = []
-        while limit > 0:
-            if self._cursor >= self._bulk:
-                run = (self._cursor, min(limit, self.pages - self._cursor))
-                if run[1] <= 0:
-                    break
-                self._bulk = run[0] + run[1]
-            else:
-                found = self._take_flagged(limit)
-                if found is None:
-                    self._cursor = self._bulk
-                    continue
-                run = found
-            runs.append(run)
-            self._cursor = run[0] + run[1]
-            self.count -= run[1]
+        while limit > 0 and not self.first_round:
+            run = self._take_flagged(limit)
+            if run is None:
+                self._cursor = self._bulk
+                break
+            self._took(run, runs)
             limit -= run[1]
+        if not runs and self.first_round and self._bulk < self.pages:
+            run = (self._bulk, min(limit, self.pages - self._bulk))
+            self._bulk += run[1]
+            self._took(run, runs)
         return runs
+
+    def _took(self, run: tuple[int, int], runs: list[tuple[int, int]]) -> None:
+        runs.append(run)
+        self._cursor = run[0] + run[1]
+        self.count -= run[1]
 
     def _take_flagged(self, limit: int) -> tuple[int, int] | None:
         first, index = divmod(self._cursor, CHUNK)

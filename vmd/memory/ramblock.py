@@ -6,6 +6,7 @@ afterwards. A sender's thread may read it at any time; a page it reads too early
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from contextlib import suppress
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 MAP_NORESERVE = 0x4000  # a terabyte of guest memory is a promise, not a demand on the host
 _TOUCH_BITS = 21  # writes to a private mapping are remembered in pieces of 2 MiB
 _HUGE = 2 << 20
+_FEW_PAGES = 16 * PAGE_SIZE
 _CLEAR = bytes(1 << 20)
 
 
@@ -54,6 +56,7 @@ class RamBlock:
         "page_size",
         "pending",
         "readonly",
+        "resizable",
         "shared",
         "size",
         "view",
@@ -83,14 +86,16 @@ class RamBlock:
         if private_mapping and os.fstatvfs(fd).f_bsize < _HUGE:
             flags |= MAP_NORESERVE  # huge pages must be reserved, or touching them kills us
         protection = mmap.PROT_READ | (0 if readonly else mmap.PROT_WRITE)
+        max_size = size if max_size is None else max_size
         try:
-            self._map = mmap.mmap(fd, size, flags, protection, offset=file_offset)
+            self._map = mmap.mmap(fd, max_size, flags, protection, offset=file_offset)
         except BaseException:
             os.close(fd)
             raise
         self.idstr = idstr
         self.size = size
-        self.max_size = size if max_size is None else max_size
+        self.max_size = max_size
+        self.resizable = max_size != size
         self.gpa = gpa
         self.fd = fd
         self.file_offset = file_offset
@@ -110,7 +115,7 @@ class RamBlock:
         """Fresh private memory, all zero, backed by a memfd that costs nothing until touched."""
         fd = os.memfd_create("vmd-ram", os.MFD_CLOEXEC)
         try:
-            os.ftruncate(fd, size)
+            os.ftruncate(fd, max_size or size)
         except BaseException:
             os.close(fd)
             raise
@@ -124,7 +129,7 @@ class RamBlock:
 
     def read(self, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`; fewer at the end of the block."""
-        length = min(length, self.size - offset)
+        length = max(min(length, self.size - offset), 0)
         if self._touched is None and length > PAGE_SIZE:
             # Reading a hole through the mapping would allocate it; the file knows it is zero.
             data = os.pread(self.fd, length, self.file_offset + offset)
@@ -153,10 +158,30 @@ class RamBlock:
 
     def clear(self, offset: int, length: int) -> None:
         """Zero a range without touching memory that never held anything. Marks nothing."""
+        if self.readonly:
+            return
+        if length <= _FEW_PAGES and self._touched is None:
+            self._clear_few(offset, offset + length)
+            return
         for start, end in self.data_extents(offset, offset + length):
             for piece in range(start, end, len(_CLEAR)):
                 n = min(len(_CLEAR), end - piece)
                 self.view[piece : piece + n] = _CLEAR[:n]
+
+    def _clear_few(self, start: int, end: int) -> None:
+        """Page by page: looking for the end of the data around would cost more."""
+        while start < end:
+            try:
+                data = os.lseek(self.fd, self.file_offset + start, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return
+                data = self.file_offset + start
+            start = max(data - self.file_offset, start)
+            stop = min((start | (PAGE_SIZE - 1)) + 1, end)
+            if start < stop:
+                self.view[start:stop] = _CLEAR[: stop - start]
+            start = stop
 
     def data_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Ranges of [start, end) that may hold other bytes than zero, ascending and disjoint."""

@@ -1,0 +1,295 @@
+"""RAM on its way in: the `ram` section's records, applied to the blocks as they arrive.
+
+Records are read one by one only where they change their kind; runs of pages, and runs of zero
+pages, are found and scattered with numpy. What is refused, and with which words, is observed
+from QEMU's migration/ram.c (ram_load_precopy) and migration/xbzrle.c.
+"""
+
+from __future__ import annotations
+
+from vmd.memory.dirty import PAGE_SIZE
+from vmd.memory.ramblock import page_align
+from vmd.migration.ram import (
+    CONTINUE,
+    EOS,
+    HOOK,
+    IDSTR,
+    MEM_SIZE,
+    MULTIFD_FLUSH,
+    PAGE,
+    PAGE_RECORD,
+    SECTION_VERSION,
+    XBZRLE,
+    ZERO,
+    ZERO_RECORD,
+    is_ignored,
+)
+from vmd.migration.source import LoadError, invalid, io_error, text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from vmd.memory import RamBlock
+    from vmd.migration.source import Parse, Source
+
+_FLAGS = PAGE_SIZE - 1
+_MOST_PAGES = 256  # records looked at together: about a MiB, or 36 KiB of zero records
+_MOST_ZEROS = 4096
+_FEW = 8
+
+
+class RamLoader:
+    """Fills RAM blocks from a stream.
+
+    `unknown(name, length)` is asked for a block that the stream has and `blocks` has not: it
+    returns a new block to fill, or None to refuse the stream as QEMU does. `blocks` grows by
+    such blocks. With `ignore_shared` the table tells guest addresses, and shared files must not
+    be sent.
+    """
+
+    def __init__(
+        self,
+        blocks: Iterable[RamBlock],
+        *,
+        ignore_shared: bool = False,
+        unknown: Callable[[str, int], RamBlock | None] | None = None,
+    ) -> None:
+        self.blocks = list(blocks)
+        self._ignore_shared = ignore_shared
+        self._unknown = unknown
+        self._block: RamBlock | None = None  # the one that CONTINUE refers to
+        self._arrays: dict[int, Any] = {}  # the blocks' memory as numpy arrays
+        self._window = _FEW
+
+    idstr = IDSTR
+    version = SECTION_VERSION
+
+    def load(self, source: Source, version: int) -> Parse[None]:
+        """One section's records, up to its EOS; LoadError as the real thing refuses."""
+        if version != SECTION_VERSION:
+            raise invalid()
+        while True:
+            while self._run(source):
+                pass
+            word = yield from source.be64()
+            if source.failed:
+                raise io_error("Getting RAM address failed")
+            flags = word & _FLAGS
+            if flags & (ZERO | PAGE | XBZRLE):
+                yield from self._page(source, word - flags, flags)
+            elif flags & ~CONTINUE == MEM_SIZE:
+                yield from self._table(source, word - flags)
+            elif flags & ~CONTINUE == EOS:
+                return
+            elif flags & ~CONTINUE not in (HOOK, MULTIFD_FLUSH):
+                raise invalid(f"Unknown combination of migration flags: 0x{flags:x}")
+            if source.failed:
+                raise io_error()
+
+    def release(self) -> None:
+        """Let go of the blocks' memory when the stream has ended."""
+        self._arrays.clear()
+        self._block = None
+
+    # The block table
+
+    def _table(self, source: Source, total: int) -> Parse[None]:
+        """Entries until their lengths add up to the total, which is trusted as little as QEMU's."""
+        left = total
+        while left:
+            name = text((yield from source.string()))
+            length = yield from source.be64()
+            block = self._find(name)
+            if block is None and self._unknown is not None and not source.failed:
+                block = self._unknown(name, length)
+                if block is not None:
+                    self.blocks.append(block)
+            if block is None:
+                raise invalid(f'Unknown ramblock "{name}", cannot accept migration')
+            _resize(block, length)
+            if self._ignore_shared:
+                yield from self._check_gpa(source, block)
+            left = (left - length) % (1 << 64)
+            if source.failed:
+                raise io_error()
+
+    def _check_gpa(self, source: Source, block: RamBlock) -> Parse[None]:
+        gpa = yield from source.be64()
+        if source.failed:
+            raise io_error()
+        if is_ignored(block, True) and gpa != block.gpa:
+            raise invalid(f"Mismatched GPAs for block {block.idstr} {gpa}!= {block.gpa}")
+
+    def _find(self, name: str) -> RamBlock | None:
+        return next((block for block in self.blocks if block.idstr == name), None)
+
+    # One record
+
+    def _page(self, source: Source, address: int, flags: int) -> Parse[None]:
+        """A record that is about a page; `address` is its offset in the block."""
+        block = yield from self._target(source, address, flags)
+        kind = flags & ~CONTINUE
+        if kind == ZERO:
+            fill = yield from source.byte()
+            if fill:
+                raise invalid(f"Found a zero page with value {fill}")
+            block.clear(address, PAGE_SIZE)
+        elif kind == PAGE:
+            data = yield from source.take(PAGE_SIZE)
+            if not source.failed:
+                block.view[address : address + PAGE_SIZE] = data
+        elif kind == XBZRLE:
+            yield from _load_xbzrle(source, block, address)
+        else:
+            raise invalid(f"Unknown combination of migration flags: 0x{flags:x}")
+        block.mark(address, PAGE_SIZE)
+
+    def _target(self, source: Source, address: int, flags: int) -> Parse[RamBlock]:
+        """The block that a record means, with the address inside it."""
+        illegal = f"Illegal RAM offset {address:x}"
+        if flags & CONTINUE:
+            if self._block is None:
+                raise invalid("Ack, bad migration stream!", illegal)
+        else:
+            name = text((yield from source.string()))
+            self._block = self._find(name)
+            if self._block is None:
+                raise invalid(f"Can't find block {name}", illegal)
+            if is_ignored(self._block, self._ignore_shared):
+                raise invalid(f"block {name} should not be migrated !", illegal)
+        if address >= self._block.size or self._block.readonly:
+            raise invalid(illegal)
+        return self._block
+
+    # Many records
+
+    def _run(self, source: Source) -> bool:
+        """Apply the whole records at the head that form one run; False if there is none."""
+        head, pos, block = source.head, source.pos, self._block
+        if block is None or len(head) - pos < ZERO_RECORD:
+            return False
+        word = int.from_bytes(head[pos : pos + 8], "big")
+        address, flags = word & ~_FLAGS, word & _FLAGS
+        if flags == PAGE | CONTINUE:
+            stride, most = PAGE_RECORD, _MOST_PAGES
+        elif flags == ZERO | CONTINUE:
+            stride, most = ZERO_RECORD, _MOST_ZEROS
+        else:
+            return False
+        limit = min((len(head) - pos) // stride, (block.size - address) // PAGE_SIZE)
+        if limit < 1:
+            return False
+        count = self._run_length(head, pos, word, stride, min(limit, most, self._window))
+        if flags & PAGE:
+            self._copy(block, address, head, pos + 8, count)
+        elif any(head[pos + 8 : pos + stride * count : stride]):
+            return False  # somewhere in it a zero page is not zero: let it be found one by one
+        else:
+            block.clear(address, count * PAGE_SIZE)
+        block.mark(address, count * PAGE_SIZE)
+        source.pos = pos + stride * count
+        return True
+
+    def _run_length(self, head: memoryview, pos: int, word: int, stride: int, most: int) -> int:
+        """How many records from `pos` on are about consecutive pages; looks further by and by."""
+        following = pos + stride
+        expected = (word + PAGE_SIZE).to_bytes(8, "big") if most > 1 else b""
+        if most == 1 or head[following : following + 8] != expected:
+            self._window = _FEW
+            return 1
+        import numpy as np
+
+        words = np.ndarray((most,), ">u8", head, pos, (stride,))
+        same = words == np.arange(word, word + most * PAGE_SIZE, PAGE_SIZE, dtype=np.uint64)
+        if same.all():
+            self._window = min(self._window * 4, _MOST_ZEROS)
+            return most
+        self._window = _FEW
+        return int(same.argmin())
+
+    def _copy(self, block: RamBlock, address: int, head: memoryview, data: int, count: int) -> None:
+        """Copy `count` pages that stand a record apart in `head`."""
+        if count == 1:
+            block.view[address : address + PAGE_SIZE] = head[data : data + PAGE_SIZE]
+            return
+        import numpy as np
+
+        memory = self._arrays.get(id(block))
+        if memory is None:
+            memory = np.frombuffer(block.view, np.uint8)
+            self._arrays[id(block)] = memory
+        target = memory[address : address + count * PAGE_SIZE].reshape(count, PAGE_SIZE)
+        target[:] = np.ndarray((count, PAGE_SIZE), np.uint8, head, data, (PAGE_RECORD, 1))
+
+
+def _resize(block: RamBlock, length: int) -> None:
+    """Make the block as long as the source's; only a resizable one can (system/physmem.c)."""
+    size = page_align(length)
+    if size == block.size:
+        return
+    if not block.resizable:
+        raise invalid(
+            f"Size mismatch: {block.idstr}: 0x{size:x} != 0x{block.size:x}: Invalid argument"
+        )
+    if size > block.max_size:
+        raise invalid(
+            f"Size too large: {block.idstr}: 0x{size:x} > 0x{block.max_size:x}: Invalid argument"
+        )
+    block.size = size
+
+
+# XBZRLE: what changed in a page, as runs of kept and of new bytes
+
+
+def _load_xbzrle(source: Source, block: RamBlock, address: int) -> Parse[None]:
+    failed = f"Failed to decompress XBZRLE page at {address:x}"
+    encoding = yield from source.byte()
+    length = yield from source.be16()
+    if encoding != 1:
+        raise invalid("Failed to load XBZRLE page - wrong compression!", failed)
+    if length > PAGE_SIZE:
+        raise invalid("Failed to load XBZRLE page - len overflow!", failed)
+    delta = yield from source.take(length)
+    page = bytearray(block.view[address : address + PAGE_SIZE])
+    if not apply_xbzrle(delta, page):
+        raise invalid("Failed to load XBZRLE page - decode error!", failed)
+    block.view[address : address + PAGE_SIZE] = page
+
+
+def apply_xbzrle(delta: bytes, page: bytearray) -> bool:
+    """Apply an encoded change to `page`; False if it is malformed."""
+    i = at = 0
+    while i < len(delta):
+        if len(delta) - i < 2:
+            return False
+        for literal in (False, True):
+            number = _uleb128(delta, i)
+            if number is None:
+                return False
+            n, used = number
+            i += used
+            if literal:
+                if n == 0 or at + n > len(page) or i + n > len(delta):
+                    return False
+                page[at : at + n] = delta[i : i + n]
+                i += n
+            elif (n == 0 and i > used) or at + n > len(page):
+                return False  # only the first run may skip nothing
+            at += n
+    return True
+
+
+def _uleb128(data: bytes, i: int) -> tuple[int, int] | None:
+    """A number of at most 14 bits and how many bytes it takes."""
+    if i >= len(data):
+        return None
+    if not data[i] & 0x80:
+        return data[i], 1
+    if i + 1 >= len(data) or data[i + 1] & 0x80:
+        return None
+    return data[i] & 0x7F | data[i + 1] << 7, 2
+
+
+__all__ = ["LoadError", "RamLoader", "apply_xbzrle"]

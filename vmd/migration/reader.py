@@ -1,0 +1,429 @@
+"""The incoming stream: bytes in at any split, records out, RAM filled on the way.
+
+    reader = StreamReader(local, RamLoader(blocks), devices)
+    for record in reader.feed(data): ...
+    for record in reader.end(): ...
+
+What is accepted, in which order it is looked at, and the words of a refusal are observed from
+QEMU's migration/savevm.c. Nothing here does I/O; it may run in a worker thread.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import NamedTuple
+
+from vmd.migration import stream
+from vmd.migration.carry import Head, Tail, described_devices, early_end, section_end
+from vmd.migration.sections import configuration_section, parse_configuration
+from vmd.migration.source import LoadError, Source, invalid, io_error, signed32, text
+from vmd.migration.stream import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from vmd.migration.ram_load import RamLoader
+    from vmd.migration.sections import Configuration
+    from vmd.migration.source import Buffer, Parse
+    from vmd.migration.vmstate import Description, Values, VMState
+
+MOST_DESCRIPTION = 16 << 20  # a longer one is passed over
+MOST_TAIL = 256 << 20  # of unknown device sections
+MOST_PACKAGE = 64 << 20
+
+
+class Device(NamedTuple):
+    """A device section that this machine understands."""
+
+    idstr: str
+    instance_id: int
+    state: VMState
+
+
+class _Handler:
+    """Who loads the sections of one (idstr, instance): QEMU's SaveStateEntry."""
+
+    __slots__ = ("idstr", "instance_id", "load", "section_id", "version", "version_seen")
+
+    def __init__(
+        self,
+        idstr: str,
+        instance_id: int,
+        version: int,
+        load: Callable[[Source, int], Parse[Values | None]],
+    ) -> None:
+        self.idstr = idstr
+        self.instance_id = instance_id
+        self.version = version
+        self.load = load
+        # Before the stream names a handler these are 0, and a PART with id 0 finds it.
+        self.section_id = 0
+        self.version_seen = 0
+
+
+def _load_dirty_bitmaps(source: Source, version: int) -> Parse[None]:
+    """The section of a source that has the capability but no bitmap."""
+    flags = yield from source.byte()
+    if source.failed:
+        raise io_error()
+    if flags != 1:
+        raise invalid("Error: block device name is not set", "Unable to read node alias string")
+
+
+class StreamReader:
+    """One incoming stream.
+
+    `local` is what the configuration section must agree with. `devices` are the sections that
+    are understood, in the order of their registration. Of any other device section `accept`
+    says whether it is carried; without it (or if it says no) the stream is refused.
+
+    After a LoadError the reader is of no use any more.
+    """
+
+    def __init__(
+        self,
+        local: Configuration,
+        ram: RamLoader,
+        devices: Iterable[Device],
+        accept: Callable[[Head], bool] | None = None,
+    ) -> None:
+        self.return_path = False  # the source has opened one
+        self.done = False
+        self._local = local
+        self._accept = accept
+        self._ram = ram
+        self._ram_ended = False
+        handlers = [
+            _Handler(d.idstr, d.instance_id, d.state.version, d.state.decode) for d in devices
+        ]
+        handlers[1:1] = [
+            _Handler(ram.idstr, 0, ram.version, ram.load),
+            _Handler("dirty-bitmap", 0, 1, _load_dirty_bitmaps),
+        ]
+        self._handlers = handlers
+        self._source = Source()
+        self._tail: Tail | None = None
+        self._described: list[Description] = []  # of the tail, what was not reached yet
+        self._carried: list[stream.CarriedSection] = []
+        self._records: list[Record] = []
+        self._parse = self._stream()
+
+    def feed(self, data: Buffer) -> list[Record]:
+        """Take bytes; what they completed. LoadError if the stream is refused."""
+        if self.done:
+            return []
+        self._source.feed(data)
+        return self._advance()
+
+    def end(self) -> list[Record]:
+        """No more bytes will come: what that completes. LoadError if the stream is cut."""
+        if self.done:
+            return []
+        self._source.end()
+        records = self._advance()
+        assert self.done
+        return records
+
+    def _advance(self) -> list[Record]:
+        try:
+            next(self._parse)
+            self._source.keep()
+        except StopIteration:
+            self.done = True
+            self._ram.release()
+        except LoadError:
+            self.done = True
+            self._ram.release()
+            raise
+        records, self._records = self._records, []
+        return records
+
+    def _tell(self, record: Record) -> None:
+        self._records.append(record)
+
+    def _notice(self, line: str) -> None:
+        self._tell(stream.Notice(line))
+
+    # The stream's outer order
+
+    def _stream(self) -> Parse[None]:
+        yield from self._header()
+        yield from self._configuration()
+        yield from self._sections(self._source)
+        yield from self._description()
+
+    def _header(self) -> Parse[None]:
+        if (yield from self._source.take(4)) != stream.MAGIC:
+            raise invalid("Not a migration stream")
+        version = yield from self._source.be32()
+        if version == 2:
+            raise LoadError(errno.EOPNOTSUPP, "SaveVM v2 format is obsolete and don't work anymore")
+        if version != stream.VERSION:
+            raise LoadError(errno.EOPNOTSUPP, "Unsupported migration stream version")
+
+    def _configuration(self) -> Parse[None]:
+        if (yield from self._source.byte()) != stream.CONFIGURATION_TYPE:
+            raise invalid("Configuration section missing")
+        section = configuration_section(self._local, self._notice)
+        values = yield from section.decode(self._source, 1)
+        self._tell(stream.Configured(parse_configuration(values)))
+
+    def _sections(self, source: Source) -> Parse[None]:
+        """Sections and commands up to EOF."""
+        while True:
+            kind = yield from source.byte()
+            if source.failed:
+                raise io_error()
+            if kind in (stream.SECTION_START, stream.SECTION_FULL):
+                yield from self._start_or_full(source, kind)
+            elif kind in (stream.SECTION_PART, stream.SECTION_END):
+                yield from self._part_or_end(source, kind)
+            elif kind == stream.COMMAND:
+                yield from self._command(source)
+            elif kind == stream.EOF:
+                return
+            else:
+                raise invalid(f"Unknown savevm section type {kind}")
+            source = self._source if self._tail is not None else source
+
+    def _description(self) -> Parse[None]:
+        """What follows EOF can spoil nothing any more."""
+        kind = yield from self._source.byte()
+        if kind != stream.VMDESCRIPTION:
+            self._notice(f"Expected vmdescription section, but got {kind}")
+            self._finish(None)
+            return
+        length = yield from self._source.be32()
+        data = yield from self._source.skip(length, keep=MOST_DESCRIPTION)
+        self._finish(data if 0 < length == len(data) else None)
+
+    def _finish(self, description: bytes | None) -> None:
+        left = described_devices(description) or [] if self._carried and description else []
+        for section in self._carried:
+            head = Head(stream.SECTION_FULL, *section[:4])
+            match = next((d for d in left if head.is_described_by(d)), None)
+            if match is not None:
+                left.remove(match)
+            self._tell(section._replace(description=match))
+        self._tell(stream.Ended(description))
+
+    # Sections
+
+    def _start_or_full(self, source: Source, kind: int) -> Parse[None]:
+        head = yield from _head(source, kind)
+        handler = self._find(head)
+        if handler is None:
+            if self._accept is None or not self._accept(head):
+                raise invalid(
+                    f"Unknown savevm section or instance '{head.idstr}' {head.instance_id}."
+                    " Make sure that your current VM setup matches your saved VM setup,"
+                    " including any hotplugged devices"
+                )
+            yield from self._carry(source, head)
+            return
+        if head.version > handler.version:
+            raise invalid(
+                f"savevm: unsupported version {signed32(head.version)}"
+                f" for '{head.idstr}' v{handler.version}"
+            )
+        handler.section_id, handler.version_seen = head.section_id, head.version
+        self._pass_description(head)
+        try:
+            values = yield from handler.load(source, head.version)
+        except LoadError as error:
+            error.lines.append(
+                f"error while loading state for instance 0x{head.instance_id:x}"
+                f" of device '{head.idstr}'"
+            )
+            raise
+        yield from _footer(source, head.section_id, head.idstr)
+        self._loaded(handler, kind, values)
+
+    def _part_or_end(self, source: Source, kind: int) -> Parse[None]:
+        section_id = yield from source.be32()
+        if source.failed:
+            raise io_error("qemu_loadvm_section_part_end: Failed to read section ID: -5")
+        handler = next((h for h in self._handlers if h.section_id == section_id), None)
+        if handler is None:
+            raise invalid(f"Unknown savevm section {signed32(section_id)}")
+        try:
+            values = yield from handler.load(source, handler.version_seen)
+        except LoadError as error:
+            error.lines.append(
+                f"error while loading state section id {signed32(section_id)}({handler.idstr})"
+            )
+            raise
+        yield from _footer(source, section_id, handler.idstr)
+        self._loaded(handler, kind, values)
+
+    def _find(self, head: Head) -> _Handler | None:
+        for handler in self._handlers:
+            if (handler.idstr, handler.instance_id) == (head.idstr, head.instance_id):
+                return handler
+        return None
+
+    def _loaded(self, handler: _Handler, kind: int, values: Values | None) -> None:
+        name = (handler.section_id, handler.idstr, handler.instance_id)
+        if values is None:
+            self._tell(stream.SectionSeen(kind, *name))
+        else:
+            self._tell(stream.DeviceLoaded(*name, handler.version_seen, values))
+        if handler.idstr == self._ram.idstr and kind == stream.SECTION_END:
+            self._ram_ended = True
+
+    # Sections that are carried
+
+    def _carry(self, source: Source, head: Head) -> Parse[None]:
+        early = not self._ram_ended
+        if early:
+            payload = yield from _until_footer(source, head)
+        else:
+            if self._tail is None:
+                yield from self._collect_tail()
+            payload = self._cut_payload(head)
+        yield from _footer(self._source, head.section_id, head.idstr)
+        self._carried.append(stream.CarriedSection(*head[1:], payload, None, early))
+
+    def _collect_tail(self) -> Parse[None]:
+        """Everything from here on is needed before anything can be told apart."""
+        tail = Tail(MOST_TAIL)
+        while not tail.feed(self._source.rest()) and not self._source.ended:
+            yield
+        self._tail = tail
+        self._described = tail.devices
+        self._source = Source(tail.data)
+
+    def _cut_payload(self, head: Head) -> bytes:
+        """The payload at the front of the tail."""
+        self._pass_description(head, keep=True)
+        source = self._source
+        assert self._tail is not None
+        end = section_end(self._tail.data, source.pos, head, self._described)
+        payload = bytes(source.head[source.pos : end])
+        source.pos = end
+        self._pass_description(head)
+        return payload
+
+    def _pass_description(self, head: Head, *, keep: bool = False) -> None:
+        """Drop the descriptions up to that of `head`, and its own unless it is to be kept."""
+        for i, description in enumerate(self._described):
+            if head.is_described_by(description):
+                self._described = self._described[i if keep else i + 1 :]
+                return
+
+    # Commands
+
+    def _command(self, source: Source) -> Parse[None]:
+        number = yield from source.be16()
+        length = yield from source.be16()
+        if source.failed:
+            raise io_error()
+        if number not in _COMMANDS:
+            raise invalid(f"MIG_CMD 0x{number:x} unknown (len 0x{length:x})")
+        name, expected = _COMMANDS[number]
+        if expected is not None and length != expected:
+            raise LoadError(
+                errno.ERANGE,
+                f"{name} received with bad length - expecting {expected}, got {length}",
+            )
+        if number == stream.PACKAGED:
+            yield from self._package(source)
+            return
+        payload = yield from source.take(length)
+        self._obey(number, name, payload)
+        self._tell(stream.Command(number, payload))
+
+    def _obey(self, number: int, name: str, payload: bytes) -> None:
+        """What a command may not say. Postcopy and COLO are states that are never entered."""
+        if number == stream.OPEN_RETURN_PATH:
+            if self.return_path:
+                self._notice("CMD_OPEN_RETURN_PATH called when RP already open")
+            self.return_path = True
+        elif number == stream.PING and not self.return_path:
+            value = int.from_bytes(payload, "big")
+            raise LoadError(errno.EPERM, f"CMD_PING (0x{value:x}) received with no return path")
+        elif number == stream.POSTCOPY_ADVISE and len(payload) == 16:
+            raise invalid("RAM postcopy is disabled but have 16 byte advise")
+        elif number == stream.POSTCOPY_ADVISE and payload:
+            raise invalid(f"CMD_POSTCOPY_ADVISE invalid length ({len(payload)})")
+        elif number in _POSTCOPY_ONLY:
+            raise LoadError(errno.EPERM, f"CMD_{name} in wrong postcopy state (0)")
+        elif number == stream.ENABLE_COLO:
+            raise invalid(
+                "ENABLE_COLO command come in migration stream, but x-colo capability is not set"
+            )
+        elif number == stream.POSTCOPY_RESUME:
+            self._notice("loadvm_postcopy_handle_resume: illegal resume received")
+        elif number == stream.RECV_BITMAP:
+            if len(payload) < 1 or len(payload) != payload[0] + 1:
+                raise invalid(f"loadvm_handle_recv_bitmap: invalid payload length ({len(payload)})")
+            self._notice("migrate_send_rp_recv_bitmap: MSG_RP_RECV_BITMAP only used for recovery")
+
+    def _package(self, source: Source) -> Parse[None]:
+        """A piece of stream inside the stream, read whole before it is looked at."""
+        length = yield from source.be32()
+        data = yield from source.skip(length, keep=MOST_PACKAGE)
+        if source.failed or len(data) < length or source is not self._source:
+            raise LoadError(
+                errno.EAGAIN,
+                f"CMD_PACKAGED: Buffer receive fail ret={len(data)} length={signed32(length)}",
+            )
+        yield from self._sections(Source(data))
+
+
+# Commands and the length of their payload (None: it varies)
+_COMMANDS: dict[int, tuple[str, int | None]] = {
+    stream.OPEN_RETURN_PATH: ("OPEN_RETURN_PATH", 0),
+    stream.PING: ("PING", 4),
+    stream.POSTCOPY_ADVISE: ("POSTCOPY_ADVISE", None),
+    stream.POSTCOPY_LISTEN: ("POSTCOPY_LISTEN", 0),
+    stream.POSTCOPY_RUN: ("POSTCOPY_RUN", 0),
+    stream.POSTCOPY_RAM_DISCARD: ("POSTCOPY_RAM_DISCARD", None),
+    stream.PACKAGED: ("PACKAGED", 4),
+    stream.ENABLE_COLO: ("ENABLE_COLO", None),
+    stream.POSTCOPY_RESUME: ("POSTCOPY_RESUME", 0),
+    stream.RECV_BITMAP: ("RECV_BITMAP", None),
+    stream.SWITCHOVER_START: ("SWITCHOVER_START", 0),
+}
+_POSTCOPY_ONLY = (stream.POSTCOPY_LISTEN, stream.POSTCOPY_RUN, stream.POSTCOPY_RAM_DISCARD)
+
+
+def _head(source: Source, kind: int) -> Parse[Head]:
+    section_id = yield from source.be32()
+    name = yield from source.string()
+    if source.failed or not name:
+        raise invalid(f"Unable to read ID string for section {section_id}")
+    instance_id = yield from source.be32()
+    version = yield from source.be32()
+    if source.failed:
+        raise io_error("qemu_loadvm_section_start_full: Failed to read instance/version ID: -5")
+    return Head(kind, section_id, text(name), instance_id, version)
+
+
+def _footer(source: Source, section_id: int, idstr: str) -> Parse[None]:
+    mark = yield from source.byte()
+    if source.failed:
+        raise invalid("check_section_footer: Read section footer failed: -5")
+    if mark != stream.FOOTER:
+        raise invalid(f"Missing section footer for {idstr}")
+    read = yield from source.be32()
+    if read != section_id:
+        raise invalid(
+            f"Mismatched section id in footer for {idstr}"
+            f" - read 0x{read:x} expected 0x{section_id:x}"
+        )
+
+
+def _until_footer(source: Source, head: Head) -> Parse[bytes]:
+    """The payload of an unknown section in front of RAM: up to the first footer that fits."""
+    data = bytearray()
+    while True:
+        data += source.rest()
+        end = early_end(data, head, ended=source.ended)
+        if end is not None:
+            source.push_back(bytes(data[end:]))
+            return bytes(data[:end])
+        if source.ended or len(data) > MOST_TAIL:
+            raise invalid(f"Missing section footer for {head.idstr}")
+        yield
