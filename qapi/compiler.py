@@ -18,15 +18,13 @@ A type is named as a builtin, as a key of `types`, or "[T]" for an array of T.
 
 from __future__ import annotations
 
-from qapi.definitions import FLAGS, Definition, Definitions, Features, error
+from qapi.definitions import BUILTIN_ENUMS, FLAGS, Definition, Definitions, Features, error
 from qapi.parser import Array, Node, Object, Source, Truth, Word
 from qapi.schema import BUILTINS, NOTHING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-QTYPE = ("none", "qnull", "qnum", "qstring", "qdict", "qlist", "qbool")
 
 Row = tuple[object, ...]
 MemberRow = tuple[str, str, bool, Features]
@@ -49,8 +47,9 @@ class _Compiler:
         self.definitions = Definitions(source, defined)
         self.types: dict[str, Row] = {
             NOTHING: ("object", (), None, (), ()),
-            "QType": ("enum", tuple((value, ()) for value in QTYPE), ()),
         }
+        for name, values in BUILTIN_ENUMS.items():
+            self.types[name] = ("enum", tuple((value, ()) for value in values), ())
         self.busy: list[str] = []  # objects whose bases and branches are being followed
 
     def compile(self) -> Data:
@@ -151,7 +150,7 @@ class _Compiler:
             return f"[{self._type_name(node[0])}]"
         if not isinstance(node, Word):
             raise error(node, "a type is a name or an array of one name")
-        if node in BUILTINS:
+        if node in BUILTINS or node in BUILTIN_ENUMS:
             return str(node)
         definition = self.definitions.get(node)
         if definition is None or definition.kind in ("command", "event"):
@@ -242,6 +241,8 @@ class _Compiler:
     def _json_shape(self, name: str) -> str | None:
         if name.startswith("["):
             return "array"
+        if name in BUILTIN_ENUMS:
+            return "string"
         if name in BUILTINS:
             shape = BUILTINS[name]
             return {"int": "number", "value": None}.get(shape, shape)

@@ -11,6 +11,9 @@ import re
 from qapi.parser import Array, Doc, Node, Object, QapiSyntaxError, Source, Word
 from qapi.schema import BUILTINS
 
+# The one enum that is there without being defined: the shapes of JSON values.
+BUILTIN_ENUMS = {"QType": ("none", "qnull", "qnum", "qstring", "qdict", "qlist", "qbool")}
+
 FLAGS = {  # flag → whether a command has it when it does not say so
     "boxed": False,
     "gen": True,
@@ -77,7 +80,7 @@ class Definitions:
         for missing in sorted(needed - set(value)):
             raise error(name, f"{kind} '{name}' lacks the key '{missing}'")
         self._check_definition_name(kind, name)
-        if name in self.by_name or name in BUILTINS:
+        if name in self.by_name or name in BUILTINS or name in BUILTIN_ENUMS:
             raise error(name, f"'{name}' is already defined")
         if doc is not None and doc.symbol != name:
             raise error(doc.symbol, f"doc comment of '{doc.symbol}' before '{name}'")

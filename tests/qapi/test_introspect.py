@@ -26,7 +26,9 @@ SUBSETS = {("object-add", "arg-type"), ("object-add", "arg-type", "qom-type")}
 
 def references(entry: Entry) -> list[tuple[str, str]]:
     """The types that an entry names, each with what it is to it."""
-    found = [(key, entry[key]) for key in ("arg-type", "ret-type", "element-type") if key in entry]
+    found: list[tuple[str, str]] = [
+        (key, entry[key]) for key in ("arg-type", "ret-type", "element-type") if key in entry
+    ]
     if entry["meta-type"] != "enum":
         for number, part in enumerate([*entry.get("members", ()), *entry.get("variants", ())]):
             found.append((str(part.get("name", part.get("case", number))), part["type"]))

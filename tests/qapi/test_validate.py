@@ -31,7 +31,8 @@ TREE = Schema(
 { 'command': 'anything', 'gen': false }
 { 'enum': 'Kind', 'data': [ 'a' ] }
 { 'struct': 'Scalars',
-  'data': { '*i8': 'int8', '*i16': 'int16', '*i32': 'int32', '*n': 'number', '*k': [ 'Kind' ] } }
+  'data': { '*i8': 'int8', '*i16': 'int16', '*i32': 'int32', '*n': 'number', '*k': [ 'Kind' ],
+            '*q': 'QType' } }
 """
         )
     )
@@ -130,7 +131,7 @@ def test_a_command_without_a_described_argument_takes_any() -> None:
 
 
 def test_strings_become_what_they_stand_for() -> None:
-    tree = {
+    tree: dict[str, object] = {
         "qom-type": "memory-backend-ram",
         "id": "m",
         "size": "1.5G",
@@ -183,6 +184,8 @@ def test_flat_options_cannot_hold_objects() -> None:
         ({"i16": -32769}, "Parameter 'i16' expects int16_t"),
         ({"i32": 1 << 31}, "Parameter 'i32' expects int32_t"),
         ({"i32": "1"}, "Invalid parameter type for 'i32', expected: integer"),
+        ({"q": "qdict"}, None),
+        ({"q": "dict"}, "Parameter 'q' does not accept value 'dict'"),
         ({"n": 1}, None),
         ({"n": True}, "Invalid parameter type for 'n', expected: number"),
         ({"k": ["a", "b"]}, "Parameter 'null' does not accept value 'b'"),
