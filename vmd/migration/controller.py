@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
 from vmd.migration import address
-from vmd.migration.carry import Carried
 from vmd.migration.channels.file import IncomingFile, OutgoingFile
 from vmd.migration.incoming import Incoming
 from vmd.migration.outgoing import PAGE_SIZE, Outgoing
@@ -22,6 +21,7 @@ from vmd.runstate import RunState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from vmd.migration.stream import CarriedSection
     from vmd.migration.vm import Vm
 
     Channels = Sequence[Mapping[str, object]]
@@ -35,7 +35,7 @@ class Migration:
     def __init__(self, vm: Vm, *, incoming: bool) -> None:
         self._vm = vm
         self.options = MigrationOptions()
-        self._carried = Carried()
+        self._carried: list[CarriedSection] = []
         self._outgoing: Outgoing | None = None
         self._incoming = Incoming(vm, self.options, self._carried, self._announce)
         self._may_come_in = incoming

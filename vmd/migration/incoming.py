@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from vmd.migration.carry import Carried
     from vmd.migration.load import Arrival
     from vmd.migration.parameters import MigrationOptions
+    from vmd.migration.stream import CarriedSection
     from vmd.migration.vm import Vm
 
     class Channel(Protocol):
@@ -39,7 +39,7 @@ class Incoming:
         self,
         vm: Vm,
         options: MigrationOptions,
-        carried: Carried,
+        carried: list[CarriedSection],
         announce: Callable[[MigrationStatus], None],
     ) -> None:
         self._vm = vm
@@ -85,7 +85,9 @@ class Incoming:
         return info
 
     async def _run(self, channel: Channel) -> None:
-        from vmd.migration.load import LoadError, load
+        # Not before a stream comes: it brings numpy.
+        from vmd.migration.load import load
+        from vmd.migration.source import LoadError
 
         self._step(MigrationStatus.ACTIVE)
         worker = Worker("incoming")
@@ -105,9 +107,10 @@ class Incoming:
     def _arrive(self, arrival: Arrival) -> None:
         """Everything is here: the machine takes the state that its source had."""
         vm = self._vm
-        for line in arrival.warnings:
+        for line in arrival.notices:
             vm.report(line)
-        self._carried.take(arrival)
+        self._carried[:] = arrival.carried
+        vm.ram_blocks[:] = arrival.blocks
         vm.guest_time.set_ns(arrival.guest_time_ns)
         vm.runstate.was_suspended = arrival.was_suspended
         vm.guest.adopt()

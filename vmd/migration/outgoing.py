@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
-from vmd.migration import sections
+from vmd.migration import save
 from vmd.migration.state import (
     CANCELLABLE,
     UNDER_WAY,
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Protocol
 
-    from vmd.migration.carry import Carried
     from vmd.migration.parameters import MigrationOptions
     from vmd.migration.ram import RamSaver
+    from vmd.migration.stream import CarriedSection
     from vmd.migration.vm import Vm
 
     Buffer = bytes | bytearray | memoryview
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
 PAGE_SIZE = 4096
 WINDOW_NS = 100_000_000
 WINDOWS_A_SECOND = 10
-STEP_BYTES = 8 << 20
-"""How much the worker sends between two looks at the clock, at most."""
-
 STEP_NS = 20_000_000
 MS = 1_000_000
 
@@ -64,7 +61,7 @@ class Outgoing:
         self,
         vm: Vm,
         options: MigrationOptions,
-        carried: Carried,
+        carried: list[CarriedSection],
         announce: Callable[[MigrationStatus], None],
         announce_pass: Callable[[int], None],
     ) -> None:
@@ -146,6 +143,7 @@ class Outgoing:
 
     async def _run(self, channel: Channel) -> None:
         finished = False
+        saver = None
         try:
             saver = await self._setup(channel)
             await self._iterate(saver, channel)
@@ -158,6 +156,8 @@ class Outgoing:
         except Exception as error:  # a bug must lose no guest
             self._fail(f"{type(error).__name__}: {error}", channel)
         finally:
+            if saver is not None:
+                saver.close()
             await self._worker.run(channel.close)
             self._worker.stop()
         if finished:
@@ -177,9 +177,11 @@ class Outgoing:
                 self._vm.ram_blocks,
                 ignore_shared=ignore_shared,
                 detect_zero=self._options.parameters["zero-page-detection"] != "none",
+                section_id=save.ram_id(self._vm),
             )
-            head = [sections.stream_header(self._vm, self._options), saver.setup()]
-            return saver, channel.write(head)
+            head = save.head(self._vm, self._options)
+            early = save.early(self._vm, self._carried)
+            return saver, channel.write([head, saver.setup(), early])
 
         saver, written = await self._worker.run(begin)
         self.stats.total = saver.total
@@ -212,11 +214,11 @@ class Outgoing:
         if self._options.is_on("pause-before-switchover"):
             await self._wait_before_switchover()
         self._step(MigrationStatus.DEVICE)
-        self._account(await self._worker.run(lambda: channel.write([sections.switchover_start()])))
+        self._account(await self._worker.run(lambda: channel.write([save.switchover_start()])))
         self._sync(saver)
         await self._send_ram_end(saver, channel)
         assert self._old_state is not None
-        tail = sections.stream_tail(self._vm, self._carried, self._old_state)
+        tail = save.tail(self._vm, self._options, self._carried, self._old_state)
 
         def end() -> int:
             written = channel.write(tail)
@@ -290,7 +292,7 @@ class Outgoing:
         def send() -> int:
             written, deadline = 0, now_ns() + STEP_NS
             while written < budget and now_ns() < deadline:
-                part = saver.part(min(budget - written, STEP_BYTES))
+                part = saver.part(budget - written)
                 if part is None:
                     break
                 written += channel.write(part)

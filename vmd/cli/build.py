@@ -1,0 +1,122 @@
+"""From a settled configuration to a machine: its objects, its RAM, its guest.
+
+Texts observed from hw/core/machine.c and hw/core/numa.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qapi.error import QmpError
+from vmd.devices import board as boards
+from vmd.guest.guest import GuestOptions
+from vmd.machine import Machine, MachineSetup
+from vmd.memory import RamBlock, create
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmd.cli.config import Config
+    from vmd.cli.report import Report
+    from vmd.clock import Clock
+    from vmd.devices.board import AuxBlock, Board
+    from vmd.fdset import FdSets
+    from vmd.memory import MemoryBackend
+
+
+def build_machine(
+    config: Config,
+    report: Report,
+    clock: Clock,
+    fdsets: FdSets,
+    on_exit: Callable[[int], None],
+) -> Machine:
+    """The machine that `config` describes, not yet powered on. Quit if there cannot be one."""
+    board = boards.find(config.machine)
+    setup = MachineSetup(board)
+    setup.name = config.name
+    setup.uuid = config.uuid
+    setup.cpus = config.smp.cpus
+    setup.autostart = not config.paused
+    setup.incoming = bool(config.incoming)
+    setup.only_migratable = config.only_migratable
+    setup.has_default_nic = config.defaults
+    setup.actions = {name: getattr(config.actions, name) for name in setup.actions}
+    for request in config.objects:
+        with report.at(request.where):
+            _add_object(setup, request.properties)
+    with report.at(""):
+        _add_ram(setup, config, board)
+    with report.at(f"-vmd guest={config.vmd.get('guest', '')}"):
+        guest = _guest_options(config)
+    return Machine(setup, clock, guest, on_exit=on_exit, report=report.error, fdsets=fdsets)
+
+
+def _add_object(setup: MachineSetup, properties: dict[str, object]) -> None:
+    name = str(properties["id"])
+    if name in setup.backends:
+        raise QmpError(f"attempt to add duplicate property '{name}' to object (type 'container')")
+    setup.backends[name] = create(properties)
+
+
+def _add_ram(setup: MachineSetup, config: Config, board: Board) -> None:
+    """Main RAM first, then the blocks that the board has anyway, in QEMU's order of creation."""
+    backend = _memory_backend(setup, config)
+    if backend is not None:
+        setup.main_ram = backend.block
+        setup.ram_size = backend.size
+    else:
+        size = config.memory.size if config.memory.given else board.default_ram_size
+        setup.ram_size = size
+        if size:
+            setup.main_ram = _anonymous(board.default_ram_id, size)
+    if setup.main_ram is not None:
+        setup.ram_blocks.append(setup.main_ram)
+    devices = board.default_devices if config.defaults else ()
+    setup.ram_blocks += [_aux(block) for block in (*board.bios, *devices, *board.acpi)]
+
+
+def _memory_backend(setup: MachineSetup, config: Config) -> MemoryBackend | None:
+    name = config.machine_properties.get("memory-backend")
+    if name is None:
+        return _numa_backend(setup, config)
+    backend = setup.backends.get(str(name))
+    if backend is None:
+        raise QmpError(f"Memory backend '{name}' not found")
+    if config.memory.given and config.memory.size != backend.size:
+        raise QmpError("Machine memory size does not match the size of the memory backend")
+    return backend
+
+
+def _numa_backend(setup: MachineSetup, config: Config) -> MemoryBackend | None:
+    """`-numa node,memdev=ID`: the node's memory is the machine's."""
+    found = None
+    for request in config.numa:
+        name = request.options.get("memdev")
+        if name is None:
+            continue
+        found = setup.backends.get(name)
+        if found is None:
+            raise QmpError(f"memdev={name} is ambiguous")
+        size = config.memory.size if config.memory.given else setup.board.default_ram_size
+        if found.size != size:
+            raise QmpError(
+                f"total memory for NUMA nodes (0x{found.size:x}) should equal RAM size (0x{size:x})"
+            )
+    return found
+
+
+def _anonymous(idstr: str, size: int) -> RamBlock:
+    try:
+        return RamBlock.anonymous(idstr, size)
+    except (OSError, ValueError, OverflowError):
+        raise QmpError(f"cannot set up guest memory '{idstr}': Cannot allocate memory") from None
+
+
+def _aux(block: AuxBlock) -> RamBlock:
+    return RamBlock.anonymous(block.idstr, block.size, max_size=block.max_size)
+
+
+def _guest_options(config: Config) -> GuestOptions:
+    options = dict(config.vmd)
+    return GuestOptions(options.pop("guest", None), options)

@@ -1,0 +1,109 @@
+"""A whole incoming stream, read in the worker thread: bytes become RAM and what the devices say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from vmd.devices.board import is_device_block
+from vmd.memory import RamBlock, page_align
+from vmd.migration.ram_load import RamLoader
+from vmd.migration.reader import Device, StreamReader
+from vmd.migration.save import configuration
+from vmd.migration.sections import (
+    GLOBALSTATE,
+    TIMER,
+    GlobalState,
+    globalstate_section,
+    parse_globalstate,
+)
+from vmd.migration.stream import CarriedSection, DeviceLoaded, Notice
+from vmd.runstate import RunState
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from vmd.migration.carry import Head
+    from vmd.migration.parameters import MigrationOptions
+    from vmd.migration.stream import Record
+    from vmd.migration.vm import Vm
+    from vmd.migration.vmstate import Values
+
+    class Channel(Protocol):
+        """Where the stream comes from."""
+
+        def read_into(self, buffer: memoryview) -> int: ...
+
+
+READ_SIZE = 2 << 20
+MOST_CARRIED_RAM = 1 << 40
+"""A block that only the stream knows is sparse; this bounds the address space that it takes."""
+
+SLIRP = "slirp"
+STATES = tuple(state.value for state in RunState)
+NEVER_RECORDED = (RunState.DEBUG, RunState.SAVE_VM, RunState.RESTORE_VM)
+"""States no migration starts from; QEMU aborts on them, here the stream is refused."""
+
+
+class Arrival(NamedTuple):
+    """What a stream brought beside RAM. `blocks` are all RAM blocks, carried ones included."""
+
+    runstate: RunState
+    was_suspended: bool
+    guest_time_ns: int
+    carried: list[CarriedSection]
+    blocks: list[RamBlock]
+    notices: list[str]
+
+
+def load(vm: Vm, options: MigrationOptions, channel: Channel) -> Arrival:
+    """Read the stream to its end into the machine's RAM; LoadError if it is refused."""
+    ram = RamLoader(
+        vm.ram_blocks,
+        ignore_shared=options.is_on("x-ignore-shared"),
+        unknown=_new_block if vm.board.carries_devices else None,
+    )
+    states = [state.value for state in RunState if state not in NEVER_RECORDED]
+    devices = [Device("timer", 0, TIMER), Device("globalstate", 0, globalstate_section(states))]
+
+    def accept(head: Head) -> bool:
+        return vm.board.carries_devices or (head.idstr == SLIRP and vm.has_default_nic)
+
+    reader = StreamReader(configuration(vm, options), ram, devices, accept)
+    records = _read_all(reader, channel)
+    ram.release()
+    return _summarize(records, ram.blocks)
+
+
+def _read_all(reader: StreamReader, channel: Channel) -> list[Record]:
+    buffer = memoryview(bytearray(READ_SIZE))
+    records: list[Record] = []
+    while not reader.done:
+        count = channel.read_into(buffer)
+        records += reader.feed(buffer[:count]) if count else reader.end()
+    return records
+
+
+def _new_block(name: str, length: int) -> RamBlock | None:
+    """Memory for a device's block that this board has not got: it is carried."""
+    if not is_device_block(name) or length > MOST_CARRIED_RAM:
+        return None
+    return RamBlock.anonymous(name, page_align(length))
+
+
+def _summarize(records: list[Record], blocks: list[RamBlock]) -> Arrival:
+    devices: dict[str, Values] = {}
+    carried, notices = [], []
+    for record in records:
+        if isinstance(record, DeviceLoaded):
+            devices[record.idstr] = record.values
+        elif isinstance(record, CarriedSection):
+            carried.append(record)
+        elif isinstance(record, Notice):
+            notices.append(record.line)
+    state = GlobalState(RunState.RUNNING.value, False)
+    if GLOBALSTATE.name in devices:
+        state = parse_globalstate(devices[GLOBALSTATE.name], STATES)
+    time_ns = devices.get(TIMER.name, {}).get("cpu_clock_offset", 0)
+    runstate = RunState(state.runstate)
+    was_suspended = state.was_suspended or runstate is RunState.SUSPENDED
+    return Arrival(runstate, was_suspended, time_ns, carried, blocks, notices)
