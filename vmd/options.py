@@ -26,6 +26,7 @@ BOOLEANS = {
     **dict.fromkeys(("off", "no", "false", "n"), False),
 }
 HELP_WORDS = ("help", "?")
+HELP_FLAG = "\0on"  # the value of a bare `help`, unlike any that can be written
 BAD_ID_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."
 BAD_SIZE_HINT = (
     "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
@@ -88,7 +89,8 @@ def ignore(text: str, hint: str) -> None:
 def parse_options(text: str, known: OptionList, warn: Warn = ignore) -> Options:
     """Take one option argument apart and check its parameters' names, types and id.
 
-    Raises HelpWanted, or QmpError with QEMU's text. `warn` hears of short-form booleans.
+    Raises QmpError with QEMU's text, or HelpWanted where the list knows its parameters (where it
+    does not, `help` is one of them). `warn` hears of short-form booleans.
     """
     identifier: str | None = None
     pairs: list[tuple[str, str]] = []
@@ -97,8 +99,11 @@ def parse_options(text: str, known: OptionList, warn: Warn = ignore) -> Options:
             # The first id counts; it is never a parameter.
             identifier = value if identifier is None else identifier
         else:
-            pairs.append((key, value))
-            _check(known, key, value)
+            if known.kinds is not None:
+                if key in HELP_WORDS and value == HELP_FLAG:
+                    raise HelpWanted
+                _check(known.kinds, key, value)
+            pairs.append((key, "on" if value == HELP_FLAG else value))
     if identifier is not None:
         if known.merge:
             raise QmpError("Invalid parameter 'id'")
@@ -111,10 +116,8 @@ def check_id(identifier: str) -> None:
         raise QmpError("Parameter 'id' expects an identifier", hint=BAD_ID_HINT)
 
 
-def _check(known: OptionList, key: str, value: str) -> None:
-    if known.kinds is None:
-        return
-    kind = known.kinds.get(key)
+def _check(kinds: Mapping[str, str], key: str, value: str) -> None:
+    kind = kinds.get(key)
     if kind is None:
         raise QmpError(f"Invalid parameter '{key}'")
     if kind == "bool":
@@ -144,7 +147,7 @@ def _split(text: str, implied: str | None, warn: Warn) -> Iterator[tuple[str, st
 
 def _flag(word: str, warn: Warn) -> tuple[str, str]:
     if word in HELP_WORDS:
-        raise HelpWanted
+        return word, HELP_FLAG
     off = word.startswith("no")
     key, value = (word[2:], "off") if off else (word, "on")
     # "delay" is stored as the opposite of what it is called today.
@@ -230,30 +233,39 @@ def parse_keyval(text: str, implied: str | None = None) -> tuple[dict[str, Tree 
             wants_help, at = True, end + 1
         elif not has_value and implied is not None and end > at:
             # The implied value ends at the first comma: here a comma cannot be doubled.
-            _plant(tree, implied, text[at:end])
+            _plant(tree, [implied], text[at:end])
             at = end + 1
         else:
             key = text[at:end]
-            _check_key(key)
+            path = _fragments(key)
             if not has_value:
                 raise QmpError(f"Expected '=' after parameter '{key}'")
             value, after = _value(text, end + 1)
-            _plant(tree, key, value)
+            _plant(tree, path, value)
             at = after + 1
         implied = None
     return {key: _listify(node, key) for key, node in tree.items()}, wants_help
 
 
-def _check_key(key: str) -> None:
-    fragments = key.split(".")
-    first = fragments[0]
-    if first.isdigit() or not all(_FRAGMENT.fullmatch(fragment) for fragment in fragments):
-        raise QmpError(f"Invalid parameter '{key}'")
+def _fragments(key: str) -> list[str]:
+    """The parts of a dotted key; a vendor's own part may hold dots itself."""
+    fragments: list[str] = []
+    at = 0
+    while match := _FRAGMENT.match(key, at):
+        fragments.append(match[0])
+        if match.end() == len(key):
+            if fragments[0].isdigit():
+                break
+            return fragments
+        if key[match.end()] != ".":
+            break
+        at = match.end() + 1
+    raise QmpError(f"Invalid parameter '{key}'")
 
 
-def _plant(tree: dict[str, Tree | str], key: str, value: str) -> None:
+def _plant(tree: dict[str, Tree | str], fragments: list[str], value: str) -> None:
     node = tree
-    *path, leaf = key.split(".")
+    *path, leaf = fragments
     for depth, fragment in enumerate(path, start=1):
         child = node.setdefault(fragment, {})
         if not isinstance(child, dict):

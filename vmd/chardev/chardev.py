@@ -71,7 +71,17 @@ class Host(NamedTuple):
 class Chardev:
     """A named character device. Until a frontend is attached nothing is read from the peer."""
 
-    __slots__ = ("_driver", "_frontend", "_log", "_paused", "is_open", "kind", "label")
+    __slots__ = (
+        "_driver",
+        "_frontend",
+        "_log",
+        "_made",
+        "_paused",
+        "is_open",
+        "kind",
+        "label",
+        "shared_by",
+    )
 
     def __init__(self, label: str, kind: str, driver: Driver, log: int | None = None) -> None:
         self.label = label
@@ -80,11 +90,15 @@ class Chardev:
         self._driver = driver
         self._frontend: Frontend | None = None
         self._paused = False
+        self._made = False
         self._log = log
+        self.shared_by = 0  # frontends on a mux's places
 
     async def open(self) -> None:
-        """Bring the device up; QmpError with QEMU's text. Waits for a peer if it is told to."""
-        await self._driver.open(self)
+        """Bring the device up, once; QmpError with QEMU's text. Waits for a peer if told to."""
+        if not self._made:
+            self._made = True
+            await self._driver.open(self)
 
     def close(self) -> None:
         """Let go of everything on the host; the frontend is told if a peer was there."""
@@ -112,7 +126,7 @@ class Chardev:
 
     @property
     def frontend_open(self) -> bool:
-        return self._frontend is not None
+        return self._frontend is not None or self.shared_by > 0
 
     @property
     def driver(self) -> Driver:
@@ -131,7 +145,8 @@ class Chardev:
         self._paused = False
         if self.is_open:
             frontend.opened()
-            self._driver.resume()
+            if not self._paused and self.is_open:
+                self._driver.resume()
 
     def detach(self) -> None:
         """Take the device back from its frontend."""

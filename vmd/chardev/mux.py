@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vmd.clock import Clock
 
 MAX_FRONTENDS = 4
+MAX_WAITING = 32  # bytes kept for a paused frontend before reading stops
 ESCAPE = 0x01  # ^A
 HELP = (
     "\n\r"
@@ -66,16 +67,15 @@ class MuxPort:
             self._mux.emit(data)
 
     def pause_reading(self) -> None:
+        # The mux reads on: it has to see its own commands.
         self._paused = True
-        if self._mux.focused is self:
-            self._mux.hold_input(True)
 
     def resume_reading(self) -> None:
         self._paused = False
         waiting, self._waiting = bytes(self._waiting), bytearray()
         if waiting:
             self.receive(waiting)
-        if not self._paused and self._mux.focused is self:
+        if not self._paused:
             self._mux.hold_input(False)
 
     def take_fd(self) -> int | None:
@@ -92,10 +92,6 @@ class MuxPort:
     @property
     def is_monitor(self) -> bool:
         return hasattr(self._frontend, "focus")
-
-    @property
-    def paused(self) -> bool:
-        return self._paused
 
     def base_opened(self) -> None:
         self.is_open = True
@@ -129,6 +125,8 @@ class MuxPort:
     def receive(self, data: bytes) -> None:
         if self._paused:
             self._waiting += data
+            if len(self._waiting) >= MAX_WAITING:
+                self._mux.hold_input(True)
         elif self._frontend is not None:
             self._frontend.received(data)
 
@@ -159,7 +157,7 @@ class MuxDriver:
         self._chardev = chardev
         self.label = chardev.label
         await self.base.open()
-        self.base.claim()
+        self.base.claim().attach(self)
 
     def claim(self) -> MuxPort:
         """A place for one more frontend; QmpError when all are taken."""
@@ -169,6 +167,7 @@ class MuxDriver:
             )
         port = MuxPort(self)
         self._ports.append(port)
+        self._chardev.shared_by = len(self._ports)
         return port
 
     def attached(self, port: MuxPort) -> None:
@@ -179,14 +178,19 @@ class MuxDriver:
             port.base_opened()
 
     def start(self) -> None:
-        """All frontends are there: let the base speak to them."""
+        """All frontends are there: tell them of the base's peer, and let input flow."""
         if not self._started:
             self._started = True
-            self.base.attach(self)
+            if self.base.is_open:
+                self.opened()
+                self.base.resume_reading()
 
     # The frontend of the base
 
     def opened(self) -> None:
+        if not self._started:
+            self.base.pause_reading()
+            return
         self._chardev.connected()
         for port in self._ports:
             port.base_opened()
@@ -240,7 +244,6 @@ class MuxDriver:
         # It may say goodbye while it still has the focus.
         self.focused.focus(False)
         self.focused = self._ports[at]
-        self.hold_input(self.focused.paused)
         self.focused.focus(True)
 
     # What ports ask for
@@ -292,4 +295,5 @@ class MuxDriver:
         self.base.set_echo(echo)
 
     def close(self) -> None:
-        self.base.close()
+        # The base has a label, and an end, of its own.
+        self.base.detach()

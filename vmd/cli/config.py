@@ -78,11 +78,12 @@ class NumaRequest(NamedTuple):
 
 
 class CpuRequest(NamedTuple):
-    """`-cpu MODEL,feature=value,+feature,-feature`; the features are judged by the machine."""
+    """`-cpu MODEL,feature=value,+feature,-feature`. See cpus.check_cpu."""
 
     where: str
     model: str
     features: tuple[tuple[str, str], ...]
+    toggled: tuple[str, ...]  # the names behind + and -
 
 
 class Topology(NamedTuple):

@@ -154,13 +154,14 @@ def cpu(state: Parsing, where: str, arg: str) -> None:
         raise Quit(0, CPU_HELP)
     model, *words = arg.split(",")
     features: list[tuple[str, str]] = []
+    toggled: list[str] = []
     for word in filter(None, words):
         if word[0] in "+-":
-            features.append((word[1:], "on" if word[0] == "+" else "off"))
+            toggled.append(word[1:])
         else:
             name, equals, value = word.partition("=")
             features.append((name, value if equals else "on"))
-    state.config.cpu = CpuRequest(where, model if arg else "", tuple(features))
+    state.config.cpu = CpuRequest(where, model, tuple(features), tuple(toggled))
 
 
 def numa(state: Parsing, where: str, arg: str) -> None:
@@ -171,23 +172,17 @@ def object_(state: Parsing, where: str, arg: str) -> None:
     if arg.startswith("{"):
         properties = state.load_schema().check("ObjectOptions", parse_json(arg))
     else:
-        try:
-            options = parse_options(
-                arg, lists.OBJECT, lambda text, hint: state.report.warning(text, where, hint)
-            )
-        except HelpWanted:
-            options = Options(None, (("qom-type", arg.split(",")[0]),))
-            _object_help(options, wanted=True)
-        _object_help(options, wanted=False)
-        state.take_id("object", options.id)
+        options = state.options(lists.OBJECT, where, arg)
+        _object_help(options)
         pairs = [("id", options.id)] if options.id is not None else []
         properties = state.load_schema().check_options("ObjectOptions", [*options.pairs, *pairs])
     assert isinstance(properties, dict)
     state.config.objects.append(ObjectRequest(where, properties))
 
 
-def _object_help(options: Options, wanted: bool) -> None:
+def _object_help(options: Options) -> None:
     kind = options.get("qom-type")
+    wanted = any(word in options for word in HELP_WORDS)
     if kind in HELP_WORDS or (wanted and kind is not None):
         from vmd.cli.help import object_help
 
@@ -436,6 +431,10 @@ def display(state: Parsing, where: str, arg: str) -> None:
 
 
 def vga(state: Parsing, where: str, arg: str) -> None:
+    if arg == "help":
+        from vmd.cli.help import VGA_HELP
+
+        raise Quit(0, VGA_HELP)
     state.config.vga = arg
 
 

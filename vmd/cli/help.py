@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmd.cli.cpus import CPU_MODELS
 from vmd.cli.machines import MACHINES, find_machine
 
 if TYPE_CHECKING:
@@ -14,13 +15,10 @@ VERSION = (
     "vmd: a process that behaves like QEMU, with a simulated guest inside; Apache License 2.0\n"
 )
 ACCEL_HELP = "Accelerators supported in QEMU binary:\ntcg\n"
-CPU_MODELS = {
-    "max": "Enables all features supported by the accelerator in the current host",
-    "qemu64": "QEMU Virtual CPU version 2.5+",
-}
 CPU_HELP = "Available CPUs:\n" + "".join(
     f"  {name:<20}  {text}\n" for name, text in CPU_MODELS.items()
 )
+VGA_HELP = "none                 no graphic card\nstd                  standard VGA (default)\n"
 DISPLAY_HELP = "Available display backend types:\nnone\n"
 CHARDEV_KINDS = (
     "stdio", "ringbuf", "mux", "pipe", "pty", "null", "socket", "vc", "memory", "file",
@@ -130,12 +128,13 @@ def machine_help(config: Config) -> str:
     """The machine types, or the properties of the one that was named."""
     machine = find_machine(config.machine_tree) if "type" in config.machine_tree else None
     if machine is None:
-        rows = [("Supported machines are:", "")]
-        for known in MACHINES:
-            if known.alias is not None:
-                rows.append((known.alias, f"{known.description} (alias of {known.name})"))
-            rows.append((known.name, known.description + (" (default)" if known.default else "")))
-        return rows[0][0] + "\n" + "".join(f"{name:<20} {text}\n" for name, text in rows[1:])
+        lines = ["Supported machines are:\n"]
+        for board in (known.board for known in MACHINES):
+            if board.alias is not None:
+                lines.append(f"{board.alias:<20} {board.description} (alias of {board.name})\n")
+            default = " (default)" if board.is_default else ""
+            lines.append(f"{board.name:<20} {board.description}{default}\n")
+        return "".join(lines)
     lines = [f"{machine.type_name} options:\n"]
     for name, (kind, text) in sorted(machine.properties.items()):
         lines.append(f"  {f'{name}=<{kind}>':<22} - {text}\n")

@@ -8,32 +8,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from vmd.devices.board import BOARDS, Board
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MIB = 1 << 20
-
 
 class MachineType(NamedTuple):
-    """One type. `levels` are the CPU topology levels beside sockets, cores and threads."""
+    """A board and what the command line may say of it.
 
-    name: str
-    description: str
-    alias: str | None
-    default: bool
-    max_cpus: int
-    default_ram: int
+    `levels` are the CPU topology levels beside sockets, cores and threads; `properties` map a name
+    to (kind, description).
+    """
+
+    board: Board
     levels: tuple[str, ...]
-    has_serial: bool
-    has_parallel: bool
-    has_numa: bool
-    has_vga: bool
-    properties: Mapping[str, tuple[str, str]]  # name: (kind, description)
+    properties: Mapping[str, tuple[str, str]]
+
+    @property
+    def is_pc(self) -> bool:
+        """It has CPUs, NUMA nodes, VGA, a serial and a parallel port."""
+        return self.board.has_cpus
 
     @property
     def type_name(self) -> str:
         """The QOM type."""
-        return f"{self.name}-machine"
+        return f"{self.board.name}-machine"
 
 
 _COMMON = {
@@ -67,41 +67,11 @@ _PC = {
 }
 
 
-def _pc(name: str, description: str, alias: str, default: bool, max_cpus: int) -> MachineType:
-    return MachineType(
-        name=name,
-        description=description,
-        alias=alias,
-        default=default,
-        max_cpus=max_cpus,
-        default_ram=128 * MIB,
-        levels=("dies", "modules"),
-        has_serial=True,
-        has_parallel=True,
-        has_numa=True,
-        has_vga=True,
-        properties=_PC,
-    )
-
-
-NONE = MachineType(
-    name="none",
-    description="empty machine",
-    alias=None,
-    default=False,
-    max_cpus=1,
-    default_ram=0,
-    levels=(),
-    has_serial=False,
-    has_parallel=False,
-    has_numa=False,
-    has_vga=False,
-    properties=_COMMON,
-)
-MACHINES = (
-    NONE,
-    _pc("pc-i440fx-10.0", "Standard PC (i440FX + PIIX, 1996)", "pc", True, 255),
-    _pc("pc-q35-10.0", "Standard PC (Q35 + ICH9, 2009)", "q35", False, 4096),
+MACHINES = tuple(
+    MachineType(board, ("dies", "modules"), _PC)
+    if board.has_cpus
+    else MachineType(board, (), _COMMON)
+    for board in BOARDS
 )
 
 
@@ -109,6 +79,7 @@ def find_machine(tree: Mapping[str, object]) -> MachineType | None:
     """The type that a `-machine` tree names, by name or alias, or the default one."""
     name = tree.get("type")
     for machine in MACHINES:
-        if name in (machine.name, machine.alias) if name is not None else machine.default:
+        board = machine.board
+        if board.is_default if name is None else name in (board.name, board.alias):
             return machine
     return None

@@ -75,8 +75,9 @@ def _fill_in_defaults(state: Parsing) -> None:
     if not config.defaults:
         return
     machine = find_machine(config.machine_tree)
-    has_serial = machine is not None and machine.has_serial and not config.serials
-    has_parallel = machine is not None and machine.has_parallel and not config.parallels
+    is_pc = machine is not None and machine.is_pc
+    has_serial = is_pc and not config.serials
+    has_parallel = is_pc and not config.parallels
     muxed = config.nographic and has_serial and state.default_monitor
     if has_serial:
         text = ("mon:stdio" if muxed else "stdio") if config.nographic else VC

@@ -23,6 +23,9 @@ VGA_TYPES = ("none", "std")
 ON_OFF_AUTO = ("auto", "on", "off")
 LEVELS = ("drawers", "books", "sockets", "dies", "clusters", "modules", "cores", "threads")
 RAM_ALIGNMENT = 8192
+MAX_SLOTS = 256
+# The last two are for KVM; under TCG QEMU does not even look at them.
+SETTLED_ELSEWHERE = ("type", "accel", "boot", "smp", "memory", "kernel-irqchip", "kvm-shadow-mem")
 TCG_PROPERTIES = ("one-insn-per-tb", "split-wx", "tb-size", "thread")
 _DATE = re.compile(r"\d+-\d+-\d+(T\d+:\d+:\d+)?")
 _INTEGER = re.compile(r"\s*[+-]?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
@@ -40,7 +43,7 @@ def choose_machine(config: Config, report: Report) -> None:
             name = config.machine_tree["type"]
             hint = "Use -machine help to list supported machines"
             raise QmpError(f'unsupported machine type: "{name}"', hint=hint)
-        config.machine = machine.name
+        config.machine = machine.board.name
         if config.vga is not None and config.vga not in VGA_TYPES:
             raise QmpError(f"unknown vga type: {config.vga}")
     except QmpError as error:
@@ -69,7 +72,7 @@ def settle(config: Config, report: Report) -> None:
     except QmpError as error:
         raise report.refuse(error) from None
     _settle_accel(config, report)
-    if config.vga not in (None, "none") and not machine.has_vga:
+    if config.vga not in (None, "none") and not machine.is_pc:
         report.warning(
             "A -vga option was passed but this machine type does not use that option; "
             "No VGA device has been created"
@@ -84,7 +87,7 @@ def _settle_properties(config: Config, machine: MachineType) -> None:
     config.smp = topology(_object(tree, "smp"), machine)
     config.memory = memory(_object(tree, "memory"), machine)
     for name, value in tree.items():
-        if name in ("type", "accel", "boot", "smp", "memory"):
+        if name in SETTLED_ELSEWHERE:
             continue
         found = machine.properties.get(name)
         if found is None:
@@ -209,10 +212,11 @@ def topology(tree: dict[str, Tree | str], machine: MachineType) -> Topology:
             "maxcpus must be equal to or greater than smp: "
             f"{told} == maxcpus ({maxcpus}) < smp_cpus ({cpus})"
         )
-    if not 0 < maxcpus <= machine.max_cpus:
+    board = machine.board
+    if not 0 < maxcpus <= board.max_cpus:
         raise QmpError(
             f"Invalid SMP CPUs {maxcpus}. The max CPUs supported by machine "
-            f"'{machine.name}' is {machine.max_cpus}"
+            f"'{board.name}' is {board.max_cpus}"
         )
     return Topology(cpus, maxcpus, **levels)
 
@@ -244,7 +248,7 @@ def memory(tree: dict[str, Tree | str], machine: MachineType) -> Memory:
         assert isinstance(value, int)
         asked[name] = value
     # A size of 0 asks for the machine's own.
-    size = asked.get("size") or machine.default_ram
+    size = asked.get("size") or machine.board.default_ram_size
     size = -(-size // RAM_ALIGNMENT) * RAM_ALIGNMENT
     slots = asked.get("slots", 0)
     max_size = asked.get("max-size", size)
@@ -258,6 +262,8 @@ def memory(tree: dict[str, Tree | str], machine: MachineType) -> Memory:
             "invalid value of maxmem: memory slots were specified but maximum memory size "
             f"(0x{max_size:x}) is equal to the initial memory size (0x{size:x})"
         )
+    if machine.is_pc and slots > MAX_SLOTS:
+        raise QmpError(f"unsupported amount of memory slots: {slots}")
     return Memory(size, slots, max_size, "size" in asked)
 
 

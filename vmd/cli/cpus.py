@@ -1,0 +1,144 @@
+"""What QEMU judges when the board is built: the CPU model, and the NUMA nodes.
+
+Observed from target/i386/cpu.c and hw/core/numa.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from qapi.error import QmpError
+from qapi.size import parse_size
+from vmd.cli.machines import MachineType, find_machine
+from vmd.options import scan_unsigned
+
+if TYPE_CHECKING:
+    from vmd.cli.config import Config, CpuRequest, NumaRequest
+    from vmd.cli.report import Report
+    from vmd.options import Options
+
+CPU_MODELS = {
+    "max": "Everything that the accelerator can do",
+    "qemu64": "QEMU Virtual CPU version 2.5+",
+}
+DEFAULT_CPU = "qemu64"
+MAX_NODES = 128
+
+
+class NumaNode(NamedTuple):
+    """One node of guest memory: its number, the memory backend's id, and its CPUs."""
+
+    nodeid: int
+    memdev: str | None
+    cpus: frozenset[int]
+
+
+def check_cpu(config: Config, report: Report) -> None:
+    """Quit if the CPU model is unknown, or features are asked of it: a simulated CPU has none."""
+    if config.cpu is None:
+        return
+    machine = find_machine(config.machine_tree)
+    assert machine is not None
+    try:
+        _check_cpu(config.cpu, machine)
+    except QmpError as error:
+        raise report.refuse(error) from None
+
+
+def _check_cpu(cpu: CpuRequest, machine: MachineType) -> None:
+    if not (cpu.model or cpu.features or cpu.toggled):
+        raise QmpError("-cpu option cannot be empty")
+    if cpu.model == "host":
+        raise QmpError("CPU model 'host' requires KVM or HVF")
+    if cpu.model not in CPU_MODELS:
+        raise QmpError(f"unable to find CPU model '{cpu.model}'")
+    kind = f"{cpu.model}-x86_64-cpu"
+    for name, value in cpu.features:
+        raise QmpError(
+            f"can't apply global {kind}.{name}={value}: Property '{kind}.{name}' not found"
+        )
+    for name in cpu.toggled:
+        raise QmpError(f"Property '{kind}.{name}' not found")
+    if not machine.is_pc:
+        # A board without an interrupt controller has no place for a CPU.
+        raise QmpError("apic-id property was not initialized properly")
+
+
+def numa_nodes(config: Config, report: Report) -> list[NumaNode]:
+    """The nodes that `-numa node,…` describe, by number; Quit where they make no sense."""
+    machine = find_machine(config.machine_tree)
+    assert machine is not None
+    nodes: dict[int, NumaNode] = {}
+    for request in config.numa:
+        with report.at(request.where):
+            node = _node(request, nodes, config.smp.maxcpus, machine)
+            nodes[node.nodeid] = node
+    for number in range(max(nodes, default=-1), -1, -1):
+        if number not in nodes:
+            raise report.refuse(QmpError(f"numa: Node ID missing: {number}"))
+    return [nodes[number] for number in sorted(nodes)]
+
+
+def _node(
+    request: NumaRequest, nodes: dict[int, NumaNode], maxcpus: int, machine: MachineType
+) -> NumaNode:
+    options = request.options
+    nodeid = _read_options(options)
+    if not machine.is_pc:
+        raise QmpError("NUMA is not supported by this machine-type")
+    if nodeid is None:
+        nodeid = len(nodes)
+    if nodeid >= MAX_NODES:
+        raise QmpError(f"Max number of NUMA nodes reached: {nodeid}")
+    if nodeid in nodes:
+        raise QmpError(f"Duplicate NUMA nodeid: {nodeid}")
+    cpus = _cpus(options)
+    for cpu in sorted(cpus):
+        if cpu >= maxcpus:
+            raise QmpError(f"CPU index ({cpu}) should be smaller than maxcpus ({maxcpus})")
+        for other in nodes.values():
+            if cpu in other.cpus:
+                raise QmpError(f"CPU is already assigned to node-id: {other.nodeid}")
+    if "mem" in options and "memdev" in options:
+        text = "numa configuration should use either mem= or memdev=,mixing both is not allowed"
+        raise QmpError(text)
+    if "mem" in options:
+        text = "Parameter -numa node,mem is not supported by this machine type"
+        raise QmpError(text, hint="Use -numa node,memdev instead")
+    return NumaNode(nodeid, options.get("memdev"), cpus)
+
+
+def _read_options(options: Options) -> int | None:
+    """Judge names and types of the parameters; the node's number if it is given."""
+    kind = options.get("type")
+    if kind is None:
+        raise QmpError("Parameter 'type' is missing")
+    if kind != "node":
+        raise QmpError(f"Parameter 'type' does not accept value '{kind}'")
+    nodeid = None
+    if (text := options.get("nodeid")) is not None:
+        nodeid = scan_unsigned(text)
+        if nodeid is None or text.lstrip().startswith("-") or nodeid >= 1 << 64:
+            raise QmpError("Parameter 'nodeid' expects a uint64 value")
+        if nodeid >= 1 << 16:
+            raise QmpError("Parameter 'nodeid' expects uint16_t")
+    _cpus(options)
+    if (size := options.get("mem")) is not None and parse_size(size)[1] is not None:
+        raise QmpError("Parameter 'mem' expects a size value")
+    for name, _ in options.pairs:
+        if name not in ("type", "nodeid", "cpus", "mem", "memdev"):
+            raise QmpError(f"Invalid parameter '{name}'")
+    return nodeid
+
+
+def _cpus(options: Options) -> frozenset[int]:
+    found: set[int] = set()
+    for name, text in options.pairs:
+        if name == "cpus":
+            first, dash, last = text.partition("-")
+            low = scan_unsigned(first)
+            high = scan_unsigned(last) if dash else low
+            if low is None or high is None or not low <= high < low + (1 << 16):
+                raise QmpError("Parameter 'cpus' expects a uint64 value or range")
+            found.update(range(low, high + 1))
+    return frozenset(found)
