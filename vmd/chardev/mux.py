@@ -149,7 +149,8 @@ class MuxDriver:
         self._ports: list[MuxPort] = []
         self.focused: MuxPort | None = None
         self._escaped = False
-        self._stamps_from: int | None = None
+        self._stamps = False
+        self._stamps_from: int | None = None  # set by the first stamp
         self._line_start = True
         self._started = False
 
@@ -229,12 +230,13 @@ class MuxDriver:
         if letter in "h?":
             self.emit(HELP.encode())
         elif letter == "x":
-            self.base.write(b"QEMU: Terminated\n\r")
+            self.emit(b"QEMU: Terminated\n\r")
             self._terminate()
         elif letter == "c":
             self._next_focus()
         elif letter == "t":
-            self._stamps_from = None if self._stamps_from is not None else self._clock.now_ns()
+            self._stamps = not self._stamps
+            self._stamps_from = None
             self._line_start = False
 
     def _next_focus(self) -> None:
@@ -255,20 +257,33 @@ class MuxDriver:
             self.base.resume_reading()
 
     def emit(self, data: bytes) -> None:
-        self.base.write(data if self._stamps_from is None else self._stamp(data))
+        self.base.write(self._stamped(data) if self._stamps else data)
 
-    def _stamp(self, data: bytes) -> bytes:
-        assert self._stamps_from is not None
+    def _stamped(self, data: bytes) -> bytes:
+        """The data with the time in front of each line, as soon as the line has a first byte."""
         out = bytearray()
-        for line in data.splitlines(keepends=True):
+        at = 0
+        while at < len(data):
+            end = data.find(b"\n", at) + 1 or len(data)
             if self._line_start:
-                ms = (self._clock.now_ns() - self._stamps_from) // 1_000_000
-                seconds = ms // 1000
-                stamp = (seconds // 3600, seconds // 60 % 60, seconds % 60, ms % 1000)
-                out += b"[%02d:%02d:%02d.%03d] " % stamp
-            out += line
-            self._line_start = line.endswith(b"\n")
+                out += self._stamp()
+            out += data[at:end]
+            self._line_start = data[end - 1] == ord("\n")
+            at = end
         return bytes(out)
+
+    def _stamp(self) -> bytes:
+        now = self._clock.now_ns()
+        if self._stamps_from is None:
+            self._stamps_from = now
+        ms = (now - self._stamps_from) // 1_000_000
+        seconds = ms // 1000
+        return b"[%02d:%02d:%02d.%03d] " % (
+            seconds // 3600,
+            seconds // 60 % 60,
+            seconds % 60,
+            ms % 1000,
+        )
 
     # The side of the chardev: ports do its work, so a frontend on the mux itself hears nothing
 
