@@ -12,6 +12,7 @@ import pytest
 import qapi
 from qapi.compiler import compile_source
 from qapi.error import COMMAND_NOT_FOUND, QmpError
+from qapi.introspect import introspect
 from qapi.parser import parse_text
 from qapi.schema import Schema
 from qapi.validate import Unfit
@@ -56,13 +57,55 @@ def verdict(check: Callable[..., object], *arguments: object) -> str | None:
 ARGUMENTS = recorded("arguments.jsonl")
 
 
+def words(value: object) -> set[str]:
+    """All names and strings in a JSON value."""
+    if isinstance(value, dict):
+        return set(value) | {word for inner in value.values() for word in words(inner)}
+    if isinstance(value, list):
+        return {word for inner in value for word in words(inner)}
+    return {value} if isinstance(value, str) else set()
+
+
+def vocabulary(schema: list[dict[str, Any]], command: str) -> set[str]:
+    """All member names and enum values that a command's arguments can have."""
+    entries = {entry["name"]: entry for entry in schema}
+    found: set[str] = set()
+    pending, seen = [entries[command]["arg-type"]], set()
+    while pending:
+        name = pending.pop()
+        if name in seen or name not in entries:  # what no command of ours needs is not recorded
+            continue
+        seen.add(name)
+        entry = entries[name]
+        for part in entry.get("members", ()):
+            if "name" in part:
+                found.add(part["name"])
+            pending += [part["type"]] if "type" in part else []
+        pending += [part["type"] for part in entry.get("variants", ())]
+        pending += [entry["element-type"]] if "element-type" in entry else []
+    return found
+
+
+def what_we_lack(command: str) -> set[str]:
+    """Words that QEMU knows in a command's arguments and we do not: not our cases."""
+    with open(DATA / "schema.json", encoding="ascii") as stream:
+        theirs = vocabulary(json.load(stream), command)
+    return theirs - vocabulary(introspect(SCHEMA), command)
+
+
 def test_every_command_is_recorded() -> None:
     assert set(SCHEMA.commands) <= {case["command"] for case in ARGUMENTS}
 
 
 @pytest.mark.parametrize("command", SCHEMA.commands)
 def test_arguments_are_judged_as_qemu_judges_them(command: str) -> None:
-    cases = [case for case in ARGUMENTS if case["command"] == command]
+    lacking = what_we_lack(command)
+    cases = [
+        case
+        for case in ARGUMENTS
+        if case["command"] == command and not words(case["arguments"]) & lacking
+    ]
+    assert cases
     ours = [
         case | {"error": verdict(SCHEMA.check_arguments, command, case["arguments"])}
         for case in cases
@@ -108,8 +151,8 @@ def test_absent_members_stay_absent() -> None:
 
 
 def test_null_is_a_value_where_the_type_says_so() -> None:
-    given: dict[str, object] = {"tls-creds": None, "tls-authz": "x"}
-    assert SCHEMA.check_arguments("migrate-set-parameters", given) == given
+    given: dict[str, object] = {"leaf": None}
+    assert TREE.check_arguments("plant", given) == given
 
 
 def test_the_branch_of_a_union_follows_its_tag() -> None:

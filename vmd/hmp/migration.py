@@ -109,10 +109,6 @@ def info_migrate_parameters(machine: Machine, hmp: Hmp) -> None:
 def info_migrate(machine: Machine, hmp: Hmp) -> None:
     _print_globals(machine, hmp)
     info: dict[str, Any] = migration.query_migrate(machine)
-    if "blocked-reasons" in info:
-        hmp.print("Outgoing migration blocked:\n")
-        for reason in info["blocked-reasons"]:
-            hmp.print(f"  {reason}\n")
     if "status" not in info:
         return
     hmp.print(f"Migration status: {info['status']}")

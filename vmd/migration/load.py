@@ -70,7 +70,6 @@ def load(vm: Vm, options: MigrationOptions, channel: Channel) -> Arrival:
 
     reader = StreamReader(configuration(vm, options), ram, devices, accept)
     records = _read_all(reader, channel)
-    ram.release()
     return _summarize(records, ram.blocks)
 
 

@@ -170,7 +170,8 @@ class Outgoing:
         ignore_shared = self._options.is_on("x-ignore-shared")
 
         def begin() -> tuple[RamSaver, int]:
-            # In the worker: it may have to import numpy, and to write.
+            # In the worker: it may have to write, and to import numpy (which is setup, and no
+            # part of the first rate window).
             from vmd.migration.ram import RamSaver
 
             saver = RamSaver(
@@ -179,6 +180,8 @@ class Outgoing:
                 detect_zero=self._options.parameters["zero-page-detection"] != "none",
                 section_id=save.ram_id(self._vm),
             )
+            if saver.total:
+                import numpy  # noqa: F401
             head = save.head(self._vm, self._options)
             early = save.early(self._vm, self._carried)
             return saver, channel.write([head, saver.setup(), early])

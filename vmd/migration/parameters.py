@@ -17,14 +17,11 @@ if TYPE_CHECKING:
 CAPABILITIES = (
     "events",
     "pause-before-switchover",
-    "late-block-activate",
     "x-ignore-shared",
     "validate-uuid",
 )
-"""In QEMU's order. `late-block-activate` has an effect only on machines with disks."""
+"""In QEMU's order."""
 
-STREAMED_CAPABILITIES = ("x-ignore-shared",)
-"""Those that the configuration section names, because both sides must agree on them."""
 
 
 def _range(low: int, high: int, expects: str) -> Callable[[object], str | None]:

@@ -16,7 +16,8 @@ def query_version(machine: Machine) -> dict[str, object]:
 
 
 def query_commands(machine: Machine, monitor: QmpMonitor) -> list[dict[str, object]]:
-    return [{"name": name} for name in monitor.registry.schema.commands]
+    # QEMU lists the last one registered first.
+    return [{"name": name} for name in reversed(list(monitor.registry.schema.commands))]
 
 
 def quit_(machine: Machine) -> None:
