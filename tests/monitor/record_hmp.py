@@ -3,8 +3,9 @@
     python -m tests.monitor.record_hmp
 
 hmp_keys.json: what is shown for keys as they are typed, one QEMU each; of a very long screen its
-digest. hmp_lines.json: what a whole
-line answers, and what QEMU then says on its own stdout and stderr. Strings are latin-1 for bytes.
+digest. hmp_lines.json: what a whole line answers, and what QEMU then says on its own stdout and
+stderr. hmp_screens.json: the screen of a terminal on which keys were typed, and where its cursor
+is. Strings of bytes are latin-1.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
+
+from tests.monitor.screen import Screen
 
 DATA = Path(__file__).parent / "data"
 QEMU = ["qemu-system-x86_64", "-machine", "none", "-nodefaults", "-display", "none"]
@@ -403,6 +406,30 @@ LINES: list[bytes] = [
 ]
 
 
+# What is typed on a terminal. SYNC follows, unless QEMU ends.
+SCREENS: list[tuple[str, bytes]] = [
+    ("lines", b"info status\nfoo\n\n  \nchardev-remove x\n"),
+    ("carriage returns", b"info status\rfoo\r\n"),
+    ("editing", b"abc\x01X\x05Y\x1b[D\x1b[D\x04\x7fZ\n"),
+    ("killing", b"foo bar\x17baz\nfoo bar\x15baz\n"),
+    ("end of input on an empty line", b"\x04\x04info status\n"),
+    ("history", b".a\n.b\n\x1b[A\x1b[A\n\x10\x10X\n\x10\x0e\x0eY\ninfo history\n"),
+    ("history behind its start", b".a\n\x10\x10\x10\n"),
+    ("completing one", b"info statu\t\ninfo mic\tx\n"),
+    ("completing many", b"info mi\tc\t\n"),
+    ("completing a common part", b"info mig\tx\n"),
+    ("completing nothing", b"foo \tx\n"),
+    ("completing in the middle", b"info mi status\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\t\n"),
+    ("clearing the screen", b"info status\ninfo\x0c status\n"),
+    ("a half-typed line", b"info status\nab\x1b[Dc\x15"),
+    ("more than a screen", b"foo\n" * 20),
+    ("bytes above ASCII", b"chardev-remove \xc3\xa9\n"),
+    ("a password", b"change vnc password\nsecret\x7f\n"),
+    ("help of one", b"help migrate\n"),
+    ("quit", b"info status\nquit\n"),
+]
+
+
 class Program:
     """A real QEMU in a directory of its own, its monitor on a unix socket."""
 
@@ -433,6 +460,28 @@ class Program:
         while piece := self.socket.recv(1 << 16):
             data += piece
         return data
+
+
+def synchronised(screen: Screen) -> bool:
+    """Whether the screen shows the answer to SYNC and the prompt behind it."""
+    return screen.at_prompt() and screen.lines()[-2] == "unknown command: '@'"
+
+
+def record_screen(typed: bytes) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as directory:
+        options = [*DRIVE, *(VNC if b"vnc" in typed else [])]
+        make_files(directory)
+        screen = Screen([*QEMU, "-monitor", "stdio", *options], directory)
+        screen.wait_for(Screen.at_prompt)
+        screen.type(typed)
+        if b"quit" in typed:
+            screen.wait_for_end()
+        else:
+            screen.type(SYNC)
+            screen.wait_for(synchronised)
+        shown, cursor = screen.lines(), screen.cursor
+        screen.child.close(force=True)
+        return {"lines": shown, "cursor": cursor}
 
 
 def make_files(directory: str) -> None:
@@ -505,6 +554,11 @@ def main() -> None:
     write(
         "hmp_lines.json", {"lines": lines, "stdout": stdout.decode("latin-1"), "stderr": complaints}
     )
+    screens = [
+        {"name": name, "typed": typed.decode("latin-1"), **record_screen(typed)}
+        for name, typed in SCREENS
+    ]
+    write("hmp_screens.json", screens)
 
 
 if __name__ == "__main__":
