@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmd.cli.config import Config
+    from vmd.cli.pidfile import PidFile
 
 
 def main() -> None:
@@ -28,15 +30,63 @@ def main() -> None:
 
 
 def _serve(config: Config, report: Report) -> int:
+    """Go to the background if asked to, take the pid file, and live on an event loop."""
+    background = None
+    if config.daemonize:
+        from vmd.cli.daemonize import fork
+
+        background = fork()
+    pidfile = _take_pidfile(config, report)
+    log = _prepare_process(config, report)
+
+    def ready() -> None:
+        if background is not None:
+            background.detach(log)
+        elif log is not None:
+            os.dup2(log, 2)
+
+    try:
+        return _run(config, report, ready)
+    finally:
+        if pidfile is not None:
+            pidfile.remove()
+
+
+def _take_pidfile(config: Config, report: Report) -> PidFile | None:
+    if config.pidfile is None:
+        return None
+    from vmd.cli.pidfile import PidFile
+
+    with report.at(""):
+        return PidFile(config.pidfile)
+
+
+def _prepare_process(config: Config, report: Report) -> int | None:
+    """What options ask of the process; the descriptor of its log, if it has one."""
+    log = None
+    if config.process_name is not None or config.memory_lock != "off" or config.logfile is not None:
+        from vmd.cli import process
+
+        with report.at(""):
+            if config.process_name is not None:
+                process.set_process_name(config.process_name)
+            if config.memory_lock != "off":
+                process.lock_memory(config.memory_lock)
+            if config.logfile is not None:
+                log = process.open_logfile(config.logfile)
+    return log
+
+
+def _run(config: Config, report: Report, ready: Callable[[], None]) -> int:
     from vmd.cli.loop import import_asyncio
 
     asyncio = import_asyncio()
     from vmd.cli.daemon import Daemon
 
-    async def run(ready: Callable[[], None]) -> int:
+    async def run() -> int:
         return await Daemon(config, report).run(ready)
 
-    code: int = asyncio.run(run(lambda: None))
+    code: int = asyncio.run(run())
     return code
 
 

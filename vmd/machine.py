@@ -18,7 +18,7 @@ from vmd.runstate import NEEDS_RESET, RunState, RunStateMachine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmd.chardev import Chardev
+    from vmd.chardev.registry import Chardevs
     from vmd.clock import Clock
     from vmd.devices.board import Board
     from vmd.fdset import FdSets
@@ -47,7 +47,7 @@ class MachineSetup:
         self.ram_size = board.default_ram_size
         self.ram_blocks: list[RamBlock] = []
         self.backends: dict[str, MemoryBackend] = {}
-        self.main_ram: RamBlock | None = None
+        self.main_ram: list[RamBlock] = []
         self.autostart = True
         self.incoming = False
         self.only_migratable = False
@@ -79,7 +79,6 @@ class Machine:
         self.ram_size = setup.ram_size
         self.ram_blocks = setup.ram_blocks
         self.backends = setup.backends
-        self.main_ram = setup.main_ram
         self.memory = _address_space(setup)
         self.autostart = setup.autostart
         self.only_migratable = setup.only_migratable
@@ -89,7 +88,7 @@ class Machine:
         self.events = EventBus(clock)
         self.report = report
         self.fdsets = fdsets
-        self.chardevs: dict[str, Chardev] = {}
+        self.chardevs: Chardevs | None = None
         self.serial: Callable[[bytes], None] = lambda data: None
         self.exiting = False
         self._on_exit = on_exit
@@ -98,7 +97,11 @@ class Machine:
         )
         self.guest_time = GuestTime(clock)
         self.guest = Guest(
-            self.main_ram, clock, self, lambda data: self.serial(data), guest_options
+            setup.main_ram[0] if setup.main_ram else None,
+            clock,
+            self,
+            lambda data: self.serial(data),
+            guest_options,
         )
         self.migration = Migration(self, incoming=setup.incoming)
 
@@ -274,11 +277,16 @@ class Machine:
 def _address_space(setup: MachineSetup) -> AddressSpace:
     """Main RAM as the guest sees it; a PC leaves a hole below 4 GiB."""
     space = AddressSpace()
-    if setup.main_ram is not None:
-        whole = [(0, setup.main_ram.size, 0)]
-        split = split_ram(setup.main_ram.size, q35=setup.board.alias == "q35")
-        for start, length, offset in split if setup.board.has_cpus else whole:
-            space.map(start, setup.main_ram, offset, length)
+    size = sum(block.size for block in setup.main_ram)
+    whole = [(0, size, 0)]
+    split = split_ram(size, q35=setup.board.alias == "q35") if setup.board.has_cpus else whole
+    start = 0
+    for block in setup.main_ram:
+        for address, length, offset in split:
+            first, end = max(offset, start), min(offset + length, start + block.size)
+            if first < end:
+                space.map(address + first - offset, block, first - start, end - first)
+        start += block.size
     return space
 
 

@@ -36,10 +36,13 @@ class Chardevs:
     def values(self) -> Iterable[Chardev]:
         return self._devices.values()
 
-    async def add(self, label: str, backend: Mapping[str, Any], mux: bool = False) -> Chardev:
+    async def add(
+        self, label: str, backend: Mapping[str, Any], mux: bool = False, *, opened: bool = True
+    ) -> Chardev:
         """Make and open a device (`backend` is the schema's ChardevBackend); QmpError if it fails.
 
-        Waits for a peer where it is told to.
+        Waits for a peer where it is told to. With `opened` off it is only listed: somebody else
+        reads and writes where it would.
         """
         if label in self._devices:
             raise QmpError(f"Duplicate ID '{label}' for chardev")
@@ -53,7 +56,8 @@ class Chardevs:
         for part in parts:
             self._devices[part.label] = part
         try:
-            await device.open()
+            if opened:
+                await device.open()
         except BaseException:
             for part in parts:
                 del self._devices[part.label]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
+from vmd.cli.cpus import numa_nodes
 from vmd.devices import board as boards
 from vmd.guest.guest import GuestOptions
 from vmd.machine import Machine, MachineSetup
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmd.cli.config import Config
+    from vmd.cli.cpus import NumaNode
     from vmd.cli.report import Report
     from vmd.clock import Clock
-    from vmd.devices.board import AuxBlock, Board
+    from vmd.devices.board import AuxBlock
     from vmd.fdset import FdSets
     from vmd.memory import MemoryBackend
 
@@ -45,8 +47,9 @@ def build_machine(
     for request in config.objects:
         with report.at(request.where):
             _add_object(setup, request.properties)
+    nodes = numa_nodes(config, report)
     with report.at(""):
-        _add_ram(setup, config, board)
+        _add_ram(setup, config, nodes)
     with report.at(f"-vmd guest={config.vmd.get('guest', '')}"):
         guest = _guest_options(config)
     return Machine(setup, clock, guest, on_exit=on_exit, report=report.error, fdsets=fdsets)
@@ -59,51 +62,57 @@ def _add_object(setup: MachineSetup, properties: dict[str, object]) -> None:
     setup.backends[name] = create(properties)
 
 
-def _add_ram(setup: MachineSetup, config: Config, board: Board) -> None:
+def _add_ram(setup: MachineSetup, config: Config, nodes: list[NumaNode]) -> None:
     """Main RAM first, then the blocks that the board has anyway, in QEMU's order of creation."""
-    backend = _memory_backend(setup, config)
-    if backend is not None:
-        setup.main_ram = backend.block
-        setup.ram_size = backend.size
+    board = setup.board
+    backends = _main_backends(setup, config, nodes)
+    if backends:
+        setup.main_ram = [backend.block for backend in backends]
+        setup.ram_size = sum(backend.size for backend in backends)
     else:
-        size = config.memory.size if config.memory.given else board.default_ram_size
-        setup.ram_size = size
-        if size:
-            setup.main_ram = _anonymous(board.default_ram_id, size)
-    if setup.main_ram is not None:
-        setup.ram_blocks.append(setup.main_ram)
+        setup.ram_size = config.memory.size if config.memory.given else board.default_ram_size
+        if setup.ram_size:
+            setup.main_ram = [_anonymous(board.default_ram_id, setup.ram_size)]
     devices = board.default_devices if config.defaults else ()
-    setup.ram_blocks += [_aux(block) for block in (*board.bios, *devices, *board.acpi)]
+    others = [_aux(block) for block in (*board.bios, *devices, *board.acpi)]
+    setup.ram_blocks = [*setup.main_ram, *others]
 
 
-def _memory_backend(setup: MachineSetup, config: Config) -> MemoryBackend | None:
+def _main_backends(
+    setup: MachineSetup, config: Config, nodes: list[NumaNode]
+) -> list[MemoryBackend]:
+    """The memory backends that are main RAM: one for the machine, or one for each NUMA node."""
+    of_nodes = [node.memdev for node in nodes if node.memdev is not None]
     name = config.machine_properties.get("memory-backend")
     if name is None:
-        return _numa_backend(setup, config)
+        return _node_backends(setup, config, of_nodes)
+    if of_nodes:
+        raise QmpError(
+            "'-machine memory-backend' and '-numa memdev' properties are mutually exclusive"
+        )
     backend = setup.backends.get(str(name))
     if backend is None:
         raise QmpError(f"Memory backend '{name}' not found")
     if config.memory.given and config.memory.size != backend.size:
         raise QmpError("Machine memory size does not match the size of the memory backend")
-    return backend
+    return [backend]
 
 
-def _numa_backend(setup: MachineSetup, config: Config) -> MemoryBackend | None:
-    """`-numa node,memdev=ID`: the node's memory is the machine's."""
-    found = None
-    for request in config.numa:
-        name = request.options.get("memdev")
-        if name is None:
-            continue
-        found = setup.backends.get(name)
-        if found is None:
+def _node_backends(setup: MachineSetup, config: Config, names: list[str]) -> list[MemoryBackend]:
+    if not names:
+        return []
+    backends = []
+    for name in names:
+        if name not in setup.backends:
             raise QmpError(f"memdev={name} is ambiguous")
-        size = config.memory.size if config.memory.given else setup.board.default_ram_size
-        if found.size != size:
-            raise QmpError(
-                f"total memory for NUMA nodes (0x{found.size:x}) should equal RAM size (0x{size:x})"
-            )
-    return found
+        backends.append(setup.backends[name])
+    total = sum(backend.size for backend in backends)
+    size = config.memory.size if config.memory.given else setup.board.default_ram_size
+    if total != size:
+        raise QmpError(
+            f"total memory for NUMA nodes (0x{total:x}) should equal RAM size (0x{size:x})"
+        )
+    return backends
 
 
 def _anonymous(idstr: str, size: int) -> RamBlock:

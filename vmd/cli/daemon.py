@@ -17,11 +17,12 @@ from monitor.dispatcher import Dispatcher
 from monitor.hmp_server import HmpMonitor
 from monitor.server import QmpMonitor, broadcast_event
 from qapi.error import QmpError
-from vmd import chardev as chardevs
 from vmd import hmp, qmp
-from vmd.chardev import Chardev, Host
+from vmd.chardev import Host, claim
+from vmd.chardev.registry import Chardevs
 from vmd.cli import ports
 from vmd.cli.build import build_machine
+from vmd.cli.cpus import check_cpu
 from vmd.cli.settle import choose_machine, settle
 from vmd.cli.signals import SignalWatch
 from vmd.clock import RealClock
@@ -33,9 +34,17 @@ if TYPE_CHECKING:
 
     from monitor.hmp import HmpRegistry
     from monitor.registry import QmpRegistry
+    from monitor.terminal import TerminalMonitor
+    from vmd.chardev import Chardev
     from vmd.chardev.mux import MuxPort
     from vmd.chardev.options import ChardevOptions
-    from vmd.cli.config import Config, IncomingRequest, MonitorRequest, PortRequest
+    from vmd.cli.config import (
+        ChardevRequest,
+        Config,
+        IncomingRequest,
+        MonitorRequest,
+        PortRequest,
+    )
     from vmd.cli.report import Report
     from vmd.events import Event
     from vmd.machine import Machine
@@ -55,10 +64,12 @@ class Daemon:
         self._report = report
         self._clock = RealClock()
         self._fdsets = FdSets()
-        self._chardevs: dict[str, Chardev] = {}
+        self._chardevs = Chardevs(self._host(), daemonized=config.daemonize)
         self._dispatcher = Dispatcher()
         self._qmp_monitors: list[QmpMonitor] = []
-        self._terminal: asyncio.Task[None] | None = None
+        self._terminal: TerminalMonitor | None = None
+        self._terminal_label: str | None = None
+        self._terminal_task: asyncio.Task[None] | None = None
         self._ending: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._machine: Machine | None = None
 
@@ -69,8 +80,9 @@ class Daemon:
             choose_machine(self._config, self._report)
             for request in self._config.chardevs:
                 with self._report.at(request.where):
-                    await self._open_chardev(ports.chardev_of(request))
+                    await self._open_chardev(request)
             settle(self._config, self._report)
+            check_cpu(self._config, self._report)
             self._machine = machine = build_machine(
                 self._config, self._report, self._clock, self._fdsets, self._end
             )
@@ -84,15 +96,13 @@ class Daemon:
             await self._flush()
             return code
         finally:
-            self._take_down()
+            await self._take_down()
             signals.stop()
 
     # Setting up.
 
-    async def _open_chardev(self, options: ChardevOptions) -> Chardev:
-        if options.label in self._chardevs:
-            raise QmpError(f"Duplicate ID '{options.label}' for chardev")
-        host = Host(
+    def _host(self) -> Host:
+        return Host(
             clock=self._clock,
             info=self._report.info,
             error=self._report.error,
@@ -100,12 +110,27 @@ class Daemon:
             terminate=self._terminate,
             open_file=self._open_file,
         )
-        chardev = chardevs.create(
-            options.label, options.backend, host, options.mux, self._chardevs.get
+
+    async def _open_chardev(self, request: ChardevRequest) -> None:
+        options = ports.chardev_of(request)
+        terminal = self._is_terminal(options)
+        if terminal:
+            self._terminal_label = options.label
+        await self._chardevs.add(options.label, options.backend, options.mux, opened=not terminal)
+
+    def _is_terminal(self, options: ChardevOptions) -> bool:
+        """A human monitor alone on a real terminal gets prompt_toolkit instead of a chardev."""
+        if options.backend["type"] != "stdio" or options.mux or self._config.daemonize:
+            return False
+        users = [ports.monitor_of(request) for request in self._config.monitors]
+        mine = [user for user in users if user.chardev == options.label]
+        return (
+            len(mine) == 1
+            and mine[0].mode == "readline"
+            and os.isatty(0)
+            and os.isatty(1)
+            and not any(options.label in port.text for port in self._config.serials)
         )
-        self._chardevs[options.label] = chardev
-        await chardev.open()
-        return chardev
 
     def _open_file(self, path: str, flags: int, mode: int) -> int:
         fd = self._fdsets.open(path, flags)
@@ -123,24 +148,26 @@ class Daemon:
             with self._report.at(request.where):
                 self._connect_monitor(machine, request, human, commands)
         machine.events.subscribe(self._broadcast)
-        chardevs.start(list(self._chardevs.values()))
+        self._chardevs.start()
 
     async def _port(self, port: PortRequest, kind: str, index: int) -> Chardev | None:
         options = ports.port_of(port, kind, index, self._report)
-        if options is None or isinstance(options, str):
-            if options is not None and options not in self._chardevs:
+        if options is None:
+            return None
+        if isinstance(options, str):
+            chardev = self._chardevs.get(options)
+            if chardev is None:
                 raise self._report.refuse(ports.no_port(port, kind), port.where)
-            return None if options is None else self._chardevs[options]
+            return chardev
         with self._report.at(port.where):
-            return await self._open_chardev(options)
+            return await self._chardevs.add(options.label, options.backend, options.mux)
 
     async def _connect_serial(self, machine: Machine, port: PortRequest, index: int) -> None:
         chardev = await self._port(port, "serial", index)
         if chardev is None:
             return
         with self._report.at(port.where):
-            backend = chardevs.claim(chardev)
-        serial = SerialPort(backend)
+            serial = SerialPort(claim(chardev))
         if index == 0:
             machine.serial = serial.write
 
@@ -155,7 +182,7 @@ class Daemon:
         chardev = self._chardevs.get(options.chardev)
         if chardev is None:
             raise QmpError(f'chardev "{options.chardev}" not found')
-        backend = chardevs.claim(chardev)
+        backend = claim(chardev)
         if options.mode == "control":
             chardev.set_echo(True)
             self._qmp_monitors.append(
@@ -169,8 +196,23 @@ class Daemon:
                     oob=backend.threaded,
                 )
             )
+        elif options.chardev == self._terminal_label:
+            SerialPort(backend)  # nobody else may have the device
+            self._open_terminal(machine, human)
         else:
             HmpMonitor(backend, human, machine, self._dispatcher, version=QEMU_VERSION)
+
+    def _open_terminal(self, machine: Machine, human: HmpRegistry) -> None:
+        from monitor.terminal import TerminalMonitor
+
+        self._terminal = TerminalMonitor(
+            human,
+            machine,
+            self._dispatcher,
+            on_interrupt=lambda: self._signalled(machine, "terminating on signal 2"),
+            version=QEMU_VERSION,
+        )
+        self._terminal_task = asyncio.get_running_loop().create_task(self._terminal.run())
 
     def _start_incoming(self, machine: Machine) -> None:
         for request in self._config.incoming:
@@ -207,9 +249,11 @@ class Daemon:
         ):
             await self._clock.sleep(1_000_000)
 
-    def _take_down(self) -> None:
-        for chardev in self._chardevs.values():
-            chardev.close()
+    async def _take_down(self) -> None:
+        if self._terminal is not None and self._terminal_task is not None:
+            self._terminal.close()
+            await asyncio.wait([self._terminal_task])
+        self._chardevs.close()
         if self._machine is not None:
             for backend in self._machine.backends.values():
                 backend.close()

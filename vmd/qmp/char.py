@@ -15,7 +15,7 @@ def query_chardev(machine: Machine) -> list[dict[str, object]]:
             "filename": chardev.filename,
             "frontend-open": chardev.frontend_open,
         }
-        for chardev in machine.chardevs.values()
+        for chardev in (machine.chardevs.values() if machine.chardevs is not None else ())
     ]
 
 
