@@ -168,75 +168,100 @@ class RamSaver:
             if not self._sent:
                 return None
             block = self._sent[self._at]
-            assert block.pending is not None
-            hole = block.pending.first_round and self._in_hole(block)
-            runs = block.pending.take(self._limit(block, budget, hole))
-            if runs:
-                return self._records(block, runs, hole)
-            self._at = (self._at + 1) % len(self._sent)
-            self._extent = None
-            pending = self._sent[self._at].pending
+            pending = block.pending
             assert pending is not None
-            pending.rewind()
+            first_round = pending.first_round
+            runs = pending.take(self._limit(block, budget))
+            if runs:
+                return self._records(block, runs, first_round)
+            self._next_block()
         return None
 
-    def _limit(self, block: RamBlock, budget: int, hole: bool) -> int:
-        """How many pages to take now: of a hole many, of data what fits."""
-        small = hole and self._detect_zero
-        record, most = (ZERO_RECORD, SLICE_ZEROS) if small else (PAGE_RECORD, SLICE_PAGES)
-        limit = min(max(budget // record, 1), most)
-        if self._extent is not None and block.pending is not None and block.pending.first_round:
-            limit = min(limit, self._extent[0] - block.pending.cursor)
-        return limit
+    def _limit(self, block: RamBlock, budget: int) -> int:
+        """How many pages to take at once: much untouched memory, or data that fits the cache."""
+        pending = block.pending
+        assert pending is not None
+        if self._detect_zero and pending.first_round and pending.cursor < pending.pages:
+            end, has_data = self._extent_at(block, pending.cursor)
+            if not has_data and end - pending.cursor > SLICE_PAGES:
+                return min(max(budget // ZERO_RECORD, 1), SLICE_ZEROS, end - pending.cursor)
+        return min(max(budget // PAGE_RECORD, 1), SLICE_PAGES)
 
-    def _in_hole(self, block: RamBlock) -> bool:
-        """Whether the cursor is in memory that was never touched. Finds the extent it is in."""
-        assert block.pending is not None
-        cursor = block.pending.cursor
-        if self._extent is None or cursor >= self._extent[0]:
-            found = next(block.data_extents(cursor << PAGE_BITS, block.size), None)
-            start, end = (
-                (block.pages, 0)
-                if found is None
-                else (
-                    found[0] >> PAGE_BITS,
-                    (found[1] + PAGE_SIZE - 1) >> PAGE_BITS,
-                )
-            )
-            self._extent = (start, False) if start > cursor else (end, True)
-        return not self._extent[1]
+    def _next_block(self) -> None:
+        self._at = (self._at + 1) % len(self._sent)
+        self._extent = None
+        pending = self._sent[self._at].pending
+        assert pending is not None
+        pending.rewind()
 
-    def _records(self, block: RamBlock, runs: list[tuple[int, int]], hole: bool) -> list[Buffer]:
+    def _extent_at(self, block: RamBlock, page: int) -> tuple[int, bool]:
+        """Where the extent that `page` is in ends, and whether it may hold data.
+
+        The last answer is kept until the dirty log is taken over: what has data since is in it.
+        """
+        if self._extent is None or page >= self._extent[0]:
+            found = next(block.data_extents(page << PAGE_BITS, block.size), None)
+            if found is None:
+                self._extent = (block.pages, False)
+            elif found[0] >> PAGE_BITS > page:
+                self._extent = (found[0] >> PAGE_BITS, False)
+            else:
+                self._extent = ((found[1] + PAGE_SIZE - 1) >> PAGE_BITS, True)
+        return self._extent
+
+    def _find_untouched(self, block: RamBlock, first: int, untouched: Any) -> None:
+        """Set in the array which of the pages from `first` on hold nothing."""
+        page = first
+        while page < first + len(untouched):
+            end, has_data = self._extent_at(block, page)
+            untouched[page - first : end - first] = not has_data
+            page = end
+
+    def _records(
+        self, block: RamBlock, runs: list[tuple[int, int]], first_round: bool
+    ) -> list[Buffer]:
+        """Records of the pages in `runs`. A later round's pages have all been written to."""
         import numpy as np
 
-        if len(runs) == 1:
-            index = np.arange(runs[0][0], runs[0][0] + runs[0][1], dtype=np.uint64)
-        else:
-            index = np.concatenate([np.arange(p, p + n, dtype=np.uint64) for p, n in runs])
+        index = np.concatenate([np.arange(p, p + n, dtype=np.uint64) for p, n in runs])
+        untouched = np.zeros(len(index), bool)
+        if first_round:
+            self._find_untouched(block, runs[0][0], untouched)
         made: list[Buffer] = []
         if self._named is not block:
-            made.append(self._named_record(block, int(index[0]), hole))
-            index = index[1:]
-            if not len(index):
-                return made
-        if not hole:
-            made.append(self._data(block, index))
-        elif self._detect_zero:
-            made.append(self._zeros(index))
-        else:  # a hole that must be sent as data is still not read
-            made.append(self._normal(index, 0))
+            made.append(self._named_record(block, int(index[0]), bool(untouched[0])))
+            index, untouched = index[1:], untouched[1:]
+        if len(index):
+            made.append(self._unnamed_records(block, index, untouched))
         return made
 
-    def _named_record(self, block: RamBlock, page: int, hole: bool) -> bytes:
+    def _named_record(self, block: RamBlock, page: int, untouched: bool) -> bytes:
         """A record that names its block, as the first one of a block does."""
         self._named = block
         start = page << PAGE_BITS
-        data = bytes(PAGE_SIZE) if hole else bytes(block.view[start : start + PAGE_SIZE])
+        data = bytes(PAGE_SIZE) if untouched else bytes(block.view[start : start + PAGE_SIZE])
         if self._detect_zero and not any(data):
             self.duplicate += 1
             return be64(start | ZERO) + cstr(block.idstr) + b"\0"
         self.normal += 1
         return be64(start | PAGE) + cstr(block.idstr) + data
+
+    def _unnamed_records(self, block: RamBlock, index: Any, untouched: Any) -> memoryview:
+        """Records of the pages `index`; those that are `untouched` are not read."""
+        import numpy as np
+
+        if self._detect_zero and untouched.all():
+            return self._zeros(index)
+        memory = np.frombuffer(block.view, np.uint8, block.size).reshape(-1, PAGE_SIZE)
+        zero = untouched
+        if self._detect_zero:
+            zero = untouched.copy()
+            zero[~untouched] = _zero_pages(_pick(memory, index[~untouched]))
+        if not zero.any():
+            return self._normal(memory, index)
+        if not self._detect_zero:
+            return self._unread(memory, index, untouched)
+        return self._zeros(index) if zero.all() else self._mixed(memory, index, zero)
 
     def _zeros(self, index: Any) -> memoryview:
         """Zero records of the pages `index`."""
@@ -244,32 +269,27 @@ class RamSaver:
 
         self.duplicate += len(index)
         out: Any = np.zeros((len(index), ZERO_RECORD), np.uint8)
-        words = (index << PAGE_BITS) | (ZERO | CONTINUE)
-        out[:, :8] = words.astype(">u8").view(np.uint8).reshape(-1, 8)
+        out[:, :8] = _words(index, ZERO)
         return memoryview(out).cast("B")
 
-    def _data(self, block: RamBlock, index: Any) -> memoryview:
-        """Records of the pages `index`, that may or may not be zero."""
-        import numpy as np
-
-        memory = np.frombuffer(block.view, np.uint8, block.size).reshape(-1, PAGE_SIZE)
-        first, last = int(index[0]), int(index[-1])
-        contiguous = last - first + 1 == len(index)
-        pages = memory[first : last + 1] if contiguous else memory[index]
-        zero = _zero_pages(pages) if self._detect_zero else None
-        if zero is None:
-            return self._normal(index, pages)
-        return self._zeros(index) if zero.all() else self._mixed(index, pages, zero)
-
-    def _normal(self, index: Any, pages: Any) -> memoryview:
-        """Page records of the pages `index`, whose bytes are `pages` (or 0 for zeros)."""
+    def _normal(self, memory: Any, index: Any) -> memoryview:
+        """Page records of the pages `index`."""
         self.normal += len(index)
         out = self._buffer()[: len(index)]
-        out[:, :8] = _words(index, PAGE).reshape(-1, 8)
-        out[:, 8:] = pages
+        out[:, :8] = _words(index, PAGE)
+        out[:, 8:] = _pick(memory, index)
         return memoryview(out).cast("B")
 
-    def _mixed(self, index: Any, pages: Any, zero: Any) -> memoryview:
+    def _unread(self, memory: Any, index: Any, untouched: Any) -> memoryview:
+        """Page records where some pages are known to be zero but must be sent in full."""
+        self.normal += len(index)
+        out = self._buffer()[: len(index)]
+        out[:, :8] = _words(index, PAGE)
+        out[untouched, 8:] = 0
+        out[~untouched, 8:] = memory[index[~untouched]]
+        return memoryview(out).cast("B")
+
+    def _mixed(self, memory: Any, index: Any, zero: Any) -> memoryview:
         """Records of both kinds, in the order of the pages."""
         import numpy as np
 
@@ -281,9 +301,9 @@ class RamSaver:
         heads = np.ndarray((len(out) - 7, 8), np.uint8, out, 0, (1, 1))
         bodies = np.ndarray((len(out) - PAGE_SIZE + 1, PAGE_SIZE), np.uint8, out, 0, (1, 1))
         normal = ~zero
-        heads[starts] = _words(index, np.where(zero, ZERO, PAGE)).reshape(-1, 8)
+        heads[starts] = _words(index, np.where(zero, ZERO, PAGE))
         out[starts[zero] + 8] = 0
-        bodies[starts[normal] + 8] = pages[normal]
+        bodies[starts[normal] + 8] = memory[index[normal]]
         count = int(np.count_nonzero(zero))
         self.duplicate += count
         self.normal += len(index) - count
@@ -300,29 +320,30 @@ class RamSaver:
 
 
 def _words(index: Any, flags: Any) -> Any:
-    """The first words of the records of the pages `index`, as bytes."""
+    """The first words of the records of the pages `index`, as rows of eight bytes."""
     import numpy as np
 
     words = (index << PAGE_BITS) | (np.asarray(flags, np.uint64) | CONTINUE)
-    return words.astype(">u8").view(np.uint8)
+    return words.astype(">u8").view(np.uint8).reshape(-1, 8)
+
+
+def _pick(memory: Any, index: Any) -> Any:
+    """The pages `index` (ascending); without a copy if they are neighbours."""
+    if len(index) and int(index[-1]) - int(index[0]) + 1 == len(index):
+        return memory[int(index[0]) : int(index[-1]) + 1]
+    return memory[index]
 
 
 def _zero_pages(pages: Any) -> Any:
-    """Which pages are all zero, as an array of bool; None if none is.
+    """Which pages are all zero, as an array of bool.
 
     Three words decide about nearly every page; only those that pass are read whole.
     """
     import numpy as np
 
     words = pages.view(np.uint64)
-    suspects = np.flatnonzero((words[:, 0] | words[:, 256] | words[:, 511]) == 0)
-    if not len(suspects):
-        return None
-    if len(suspects) < len(pages):
-        words = words[suspects]
-    empty = np.bitwise_or.reduce(words, axis=1) == 0
-    if not empty.any():
-        return None
-    zero = np.zeros(len(pages), bool)
-    zero[suspects[empty]] = True
+    zero = (words[:, 0] | words[:, 256] | words[:, 511]) == 0
+    suspects = np.flatnonzero(zero)
+    if len(suspects):
+        zero[suspects] = np.bitwise_or.reduce(_pick(words, suspects), axis=1) == 0
     return zero

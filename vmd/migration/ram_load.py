@@ -1,11 +1,13 @@
 """RAM on its way in: the `ram` section's records, applied to the blocks as they arrive.
 
-Records are read one by one only where they change their kind; runs of pages, and runs of zero
-pages, are found and scattered with numpy. What is refused, and with which words, is observed
+Records are read one by one only where they change their kind; runs of pages, and of zero pages,
+are found with numpy and put into memory at once. What is refused, and with which words, is observed
 from QEMU's migration/ram.c (ram_load_precopy) and migration/xbzrle.c.
 """
 
 from __future__ import annotations
+
+import errno
 
 from vmd.memory.dirty import PAGE_SIZE
 from vmd.memory.ramblock import page_align
@@ -13,7 +15,6 @@ from vmd.migration.ram import (
     CONTINUE,
     EOS,
     HOOK,
-    IDSTR,
     MEM_SIZE,
     MULTIFD_FLUSH,
     PAGE,
@@ -29,7 +30,6 @@ from vmd.migration.source import LoadError, invalid, io_error, text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
 
     from vmd.memory import RamBlock
     from vmd.migration.source import Parse, Source
@@ -60,11 +60,7 @@ class RamLoader:
         self._ignore_shared = ignore_shared
         self._unknown = unknown
         self._block: RamBlock | None = None  # the one that CONTINUE refers to
-        self._arrays: dict[int, Any] = {}  # the blocks' memory as numpy arrays
         self._window = _FEW
-
-    idstr = IDSTR
-    version = SECTION_VERSION
 
     def load(self, source: Source, version: int) -> Parse[None]:
         """One section's records, up to its EOS; LoadError as the real thing refuses."""
@@ -87,11 +83,6 @@ class RamLoader:
                 raise invalid(f"Unknown combination of migration flags: 0x{flags:x}")
             if source.failed:
                 raise io_error()
-
-    def release(self) -> None:
-        """Let go of the blocks' memory when the stream has ended."""
-        self._arrays.clear()
-        self._block = None
 
     # The block table
 
@@ -183,7 +174,12 @@ class RamLoader:
             return False
         count = self._run_length(head, pos, word, stride, min(limit, most, self._window))
         if flags & PAGE:
-            self._copy(block, address, head, pos + 8, count)
+            first, behind = pos + 8, pos + 8 + count * PAGE_RECORD
+            pages = [head[i : i + PAGE_SIZE] for i in range(first, behind, PAGE_RECORD)]
+            try:
+                block.put_pages(address, pages)
+            except OSError as error:
+                raise LoadError(error.errno or errno.EIO) from None
         elif any(head[pos + 8 : pos + stride * count : stride]):
             return False  # somewhere in it a zero page is not zero: let it be found one by one
         else:
@@ -208,20 +204,6 @@ class RamLoader:
             return most
         self._window = _FEW
         return int(same.argmin())
-
-    def _copy(self, block: RamBlock, address: int, head: memoryview, data: int, count: int) -> None:
-        """Copy `count` pages that stand a record apart in `head`."""
-        if count == 1:
-            block.view[address : address + PAGE_SIZE] = head[data : data + PAGE_SIZE]
-            return
-        import numpy as np
-
-        memory = self._arrays.get(id(block))
-        if memory is None:
-            memory = np.frombuffer(block.view, np.uint8)
-            self._arrays[id(block)] = memory
-        target = memory[address : address + count * PAGE_SIZE].reshape(count, PAGE_SIZE)
-        target[:] = np.ndarray((count, PAGE_SIZE), np.uint8, head, data, (PAGE_RECORD, 1))
 
 
 def _resize(block: RamBlock, length: int) -> None:
@@ -290,6 +272,3 @@ def _uleb128(data: bytes, i: int) -> tuple[int, int] | None:
     if i + 1 >= len(data) or data[i + 1] & 0x80:
         return None
     return data[i] & 0x7F | data[i + 1] << 7, 2
-
-
-__all__ = ["LoadError", "RamLoader", "apply_xbzrle"]

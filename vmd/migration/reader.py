@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from vmd.migration import stream
 from vmd.migration.carry import Head, Tail, described_devices, early_end, section_end
+from vmd.migration.ram import IDSTR as RAM
+from vmd.migration.ram import SECTION_VERSION as RAM_VERSION
 from vmd.migration.sections import configuration_section, parse_configuration
 from vmd.migration.source import LoadError, Source, invalid, io_error, signed32, text
 from vmd.migration.stream import Record
@@ -92,13 +94,12 @@ class StreamReader:
         self.done = False
         self._local = local
         self._accept = accept
-        self._ram = ram
         self._ram_ended = False
         handlers = [
             _Handler(d.idstr, d.instance_id, d.state.version, d.state.decode) for d in devices
         ]
         handlers[1:1] = [
-            _Handler(ram.idstr, 0, ram.version, ram.load),
+            _Handler(RAM, 0, RAM_VERSION, ram.load),
             _Handler("dirty-bitmap", 0, 1, _load_dirty_bitmaps),
         ]
         self._handlers = handlers
@@ -131,10 +132,8 @@ class StreamReader:
             self._source.keep()
         except StopIteration:
             self.done = True
-            self._ram.release()
         except LoadError:
             self.done = True
-            self._ram.release()
             raise
         records, self._records = self._records, []
         return records
@@ -269,7 +268,7 @@ class StreamReader:
             self._tell(stream.SectionSeen(kind, *name))
         else:
             self._tell(stream.DeviceLoaded(*name, handler.version_seen, values))
-        if handler.idstr == self._ram.idstr and kind == stream.SECTION_END:
+        if handler.idstr == RAM and kind == stream.SECTION_END:
             self._ram_ended = True
 
     # Sections that are carried
