@@ -111,7 +111,12 @@ def _resolve(data: Mapping[str, Any], passive: bool) -> list[tuple[int, Any]]:
     host, port = str(data["host"]), str(data["port"])
     try:
         found = socket.getaddrinfo(
-            host or None, port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE if passive else 0
+            (host or None) if passive else host,
+            port,
+            family,
+            socket.SOCK_STREAM,
+            0,
+            socket.AI_PASSIVE if passive else 0,
         )
     except socket.gaierror as error:
         raise QmpError(f"address resolution failed for {host}:{port}: {error.args[1]}") from None
