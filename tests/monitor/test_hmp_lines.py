@@ -129,6 +129,37 @@ def test_deep_nesting_costs_no_stack() -> None:
     assert value("-(" * 100_001 + "1" + ")" * 100_001) == -1
 
 
+WORDS = st.sampled_from(
+    [name for command in COMMANDS for name in command.names]
+    + [
+        "info",
+        "-",
+        "-f",
+        "-d",
+        "/2x",
+        '"',
+        "\\",
+        "on",
+        "1",
+        "1.5G",
+        "$pc",
+        "(",
+        "a,b=c",
+        ",",
+        "\udcff",
+        "é",
+    ]
+)
+
+
+@given(st.lists(st.one_of(WORDS, st.text(max_size=5)), max_size=8).map(" ".join))
+def test_any_line_is_answered_with_whole_lines(line: str) -> None:
+    answer = registry().run_line(Machine(), line)
+    assert isinstance(answer, str)
+    assert "\n" not in answer.replace("\r\n", "")
+    assert "Internal error" not in answer
+
+
 def test_an_error_of_a_handler_is_printed_with_its_hint() -> None:
     def handler(machine: object, hmp: Hmp) -> None:
         raise QmpError("no", hint="two\nlines")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import termios
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.monitor.record_hmp import DATA, SYNC, synchronised
-from tests.monitor.screen import DEMO, Screen
+from tests.monitor.screen import DEMO, ROOT, Screen
 
 RECORDED: list[dict[str, Any]] = json.loads((DATA / "hmp_screens.json").read_text())
 BANNER = "QEMU 10.0.2 monitor - type 'help' for more information"
@@ -190,3 +192,11 @@ def test_the_whole_help_of_a_slow_reader_arrives() -> None:
     screen.wait_for(synchronised)
     assert screen.raw.count(b"stop|s  -- stop emulation") == 20
     stop(screen)
+
+
+def test_prompt_toolkit_is_loaded_only_for_a_terminal() -> None:
+    program = (
+        "import sys, monitor.terminal, monitor.hmp_server; "
+        "sys.exit(any(name.startswith('prompt_toolkit') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
