@@ -33,8 +33,9 @@ BAD_SIZE_HINT = (
     "and exabytes, respectively."
 )
 
-_ID = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*")
-_NUMBER = re.compile(r"\s*([+-]?)(?:0[xX]([0-9a-fA-F]+)|0([0-7]*)|([1-9][0-9]*))")
+# Patterns are compiled when they are first used, not when every process starts.
+_ID = r"[a-zA-Z][a-zA-Z0-9_.-]*"
+_NUMBER = r"\s*([+-]?)(?:0[xX]([0-9a-fA-F]+)|0([0-7]*)|([1-9][0-9]*))"
 
 
 class HelpWanted(Exception):
@@ -112,7 +113,7 @@ def parse_options(text: str, known: OptionList, warn: Warn = ignore) -> Options:
 
 
 def check_id(identifier: str) -> None:
-    if _ID.fullmatch(identifier) is None:
+    if re.fullmatch(_ID, identifier) is None:
         raise QmpError("Parameter 'id' expects an identifier", hint=BAD_ID_HINT)
 
 
@@ -183,7 +184,7 @@ def parse_boolean(name: str, value: str) -> bool:
 
 def scan_unsigned(value: str) -> int | None:
     """The number that strtoull sees in the whole of `value`: any base, -1 is 2^64-1. None: none."""
-    match = _NUMBER.fullmatch(value)
+    match = re.fullmatch(_NUMBER, value)
     if match is None:
         return None
     sign, hexadecimal, octal, decimal = match.groups()
@@ -215,7 +216,7 @@ def parse_option_size(name: str, value: str) -> int:
 
 
 # A key fragment is an index, or a QAPI name with an optional __vendor.name_ in front.
-_FRAGMENT = re.compile(r"(?:__[a-zA-Z0-9.-]+_)?[a-zA-Z][a-zA-Z0-9_-]*|[0-9]+")
+_FRAGMENT = r"(?:__[a-zA-Z0-9.-]+_)?[a-zA-Z][a-zA-Z0-9_-]*|[0-9]+"
 
 
 def parse_keyval(text: str, implied: str | None = None) -> tuple[dict[str, Tree | str], bool]:
@@ -251,7 +252,8 @@ def _fragments(key: str) -> list[str]:
     """The parts of a dotted key; a vendor's own part may hold dots itself."""
     fragments: list[str] = []
     at = 0
-    while match := _FRAGMENT.match(key, at):
+    pattern = re.compile(_FRAGMENT)
+    while match := pattern.match(key, at):
         fragments.append(match[0])
         if match.end() == len(key):
             if fragments[0].isdigit():

@@ -1,7 +1,7 @@
-"""Ask real QEMU about every command line in `data/cli_cases.txt`; keep its answers in `data/cli.jsonl`.
+"""Ask real QEMU about every line of `data/cli_cases.txt`; keep its answers in `data/cli.jsonl`.
 
-Run by hand (`python tests/vmd/record_cli.py [qemu-system-x86_64]`) when there are new cases or a new
-QEMU to follow; the tests only read what is kept. Each line of the result is
+Run by hand (`python tests/vmd/record_cli.py [qemu-system-x86_64]`) when there are new cases or a
+new QEMU to follow; the tests only read what is kept. Each line of the result is
 `{"argv", "opens", "status", "stderr"}`; argv is without the program and without the QMP monitor on
 stdio that the recorder adds at the end, to tell a QEMU that came up to quit. Cases that QEMU does
 not survive are left out.

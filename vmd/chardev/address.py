@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATH_MAX = 108
 BACKLOG = 1
 
-_FD = re.compile(r"-?[0-9]+")
+_FD = r"-?[0-9]+"
 
 
 def describe(address: Mapping[str, Any]) -> str:
@@ -164,7 +164,7 @@ def _ports(first: int, data: Mapping[str, Any]) -> Iterator[int]:
 
 def inherited(text: str) -> socket.socket:
     """The socket behind a descriptor that the process was started with."""
-    if _FD.fullmatch(text) is None:
+    if re.fullmatch(_FD, text) is None:
         raise QmpError(f"Unable to parse FD number {text}")
     number = int(text)
     try:

@@ -157,8 +157,8 @@ KINDS: dict[str, Callable[[Options], Data]] = {
     "vc": _vc,
 }
 
-_VC_SIZE = re.compile(r"([0-9]+)(C?)x([0-9]+)(C?)")
-_INET = re.compile(r"([^:]{0,64}):([^,]{1,32})(?:,(.*))?", re.DOTALL)
+_VC_SIZE = r"([0-9]+)(C?)x([0-9]+)(C?)"
+_INET = r"(?s)([^:]{0,64}):([^,]{1,32})(?:,(.*))?"
 
 
 def parse_legacy(label: str, filename: str) -> Options | None:
@@ -193,7 +193,7 @@ def _legacy_pairs(filename: str) -> list[tuple[str, str]] | None:
     if colon and kind == "unix":
         return [*_more(rest, "path"), ("backend", "socket")]
     if colon and kind in ("tcp", "telnet"):
-        match = _INET.fullmatch(rest)
+        match = re.fullmatch(_INET, rest)
         if match is None:
             return None
         host, port, more = match.groups()
@@ -212,7 +212,7 @@ def _more(text: str, implied: str | None = None) -> tuple[tuple[str, str], ...]:
 def _vc_pairs(filename: str) -> list[tuple[str, str]] | None:
     if not filename.startswith("vc:"):
         return [("backend", "vc")]
-    match = _VC_SIZE.fullmatch(filename[len("vc:") :])
+    match = re.fullmatch(_VC_SIZE, filename[len("vc:") :])
     if match is None:
         return None
     across, in_columns, down, in_rows = match.groups()

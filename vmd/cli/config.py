@@ -15,75 +15,78 @@ MIB = 1 << 20
 DEFAULT_RAM = 128 * MIB
 
 
-class ChardevRequest(NamedTuple):
-    """A `-chardev`, or what a `-qmp`, `-monitor` or the defaults imply. See ports.chardev_of."""
+class Request(NamedTuple):
+    """An option that is judged later: `where` it stood, and its parameters."""
 
     where: str
     options: Options
 
 
-class MonitorRequest(NamedTuple):
-    """A `-mon`, or what a `-qmp` or `-monitor` implies. See ports.monitor_of."""
+# `-chardev`, or what a `-qmp`, `-monitor` or the defaults imply; see ports.chardev_of.
+ChardevRequest = Request
+# `-mon`, or what a `-qmp` or `-monitor` implies; see ports.monitor_of.
+MonitorRequest = Request
+# `-accel`; see settle.
+AccelRequest = Request
+# `-numa`; see cpus.numa_nodes.
+NumaRequest = Request
 
-    where: str
-    options: Options
 
-
-class PortRequest(NamedTuple):
+class PortRequest:
     """A `-serial` or `-parallel`: its text names a chardev. See ports.port_of."""
 
-    where: str
-    text: str
+    __slots__ = ("text", "where")
+
+    def __init__(self, where: str, text: str) -> None:
+        self.where = where
+        self.text = text
 
 
-class ObjectRequest(NamedTuple):
+class ObjectRequest:
     """An `-object`, checked against the schema: the arguments of an object-add."""
 
-    where: str
-    properties: dict[str, object]
+    __slots__ = ("properties", "where")
+
+    def __init__(self, where: str, properties: dict[str, object]) -> None:
+        self.where = where
+        self.properties = properties
 
 
-class AccelRequest(NamedTuple):
-    """An `-accel`, or one of the names in `-machine accel=`."""
-
-    where: str
-    options: Options
-
-
-class IncomingRequest(NamedTuple):
+class IncomingRequest:
     """An `-incoming`: kind is "defer", "uri" (value a string) or "channel" (a MigrationChannel)."""
 
-    where: str
-    kind: str
-    value: object
+    __slots__ = ("kind", "value", "where")
+
+    def __init__(self, where: str, kind: str, value: object) -> None:
+        self.where = where
+        self.kind = kind
+        self.value = value
 
 
-class GlobalRequest(NamedTuple):
-    """A `-global DRIVER.PROPERTY=VALUE`."""
+class GlobalRequest:
+    """A `-global DRIVER.PROPERTY=VALUE`; as text it is just that."""
 
-    where: str
-    driver: str
-    property: str
-    value: str
+    __slots__ = ("driver", "property", "value", "where")
+
+    def __init__(self, where: str, driver: str, property: str, value: str) -> None:
+        self.where = where
+        self.driver = driver
+        self.property = property
+        self.value = value
 
     def __str__(self) -> str:
         return f"{self.driver}.{self.property}={self.value}"
 
 
-class NumaRequest(NamedTuple):
-    """A `-numa node,…`, not yet judged."""
+class CpuRequest:
+    """`-cpu MODEL,feature=value,+name,-name`; `toggled` are the latter. See cpus.check_cpu."""
 
-    where: str
-    options: Options
+    __slots__ = ("features", "model", "toggled")
 
-
-class CpuRequest(NamedTuple):
-    """`-cpu MODEL,feature=value,+feature,-feature`. See cpus.check_cpu."""
-
-    where: str
-    model: str
-    features: tuple[tuple[str, str], ...]
-    toggled: tuple[str, ...]  # the names behind + and -
+    def __init__(self, model: str, features: list[tuple[str, str]], toggled: list[str]) -> None:
+        self.model = model
+        self.features = features
+        self.toggled = toggled
 
 
 class Topology(NamedTuple):

@@ -42,9 +42,10 @@ if TYPE_CHECKING:
 
     from qapi.schema import Schema
 
-_UUID = re.compile("-".join(f"[0-9a-fA-F]{{{width}}}" for width in (8, 4, 4, 4, 12)))
-_GLOBAL = re.compile(r"([^.=]{1,63})\.([^=]{1,63})=(.*)", re.DOTALL)
-_URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.]*:")
+# Patterns are compiled when they are first used: most of them never are.
+_UUID = "-".join(f"[0-9a-fA-F]{{{width}}}" for width in (8, 4, 4, 4, 12))
+_GLOBAL = r"(?s)([^.=]{1,63})\.([^=]{1,63})=(.*)"
+_URI = r"[a-zA-Z][a-zA-Z0-9+.]*:"
 
 
 class Parsing:
@@ -161,7 +162,7 @@ def cpu(state: Parsing, where: str, arg: str) -> None:
         else:
             name, equals, value = word.partition("=")
             features.append((name, value if equals else "on"))
-    state.config.cpu = CpuRequest(where, model, tuple(features), tuple(toggled))
+    state.config.cpu = CpuRequest(model, features, toggled)
 
 
 def numa(state: Parsing, where: str, arg: str) -> None:
@@ -192,7 +193,7 @@ def _object_help(options: Options) -> None:
 
 
 def global_(state: Parsing, where: str, arg: str) -> None:
-    short = _GLOBAL.fullmatch(arg)
+    short = re.fullmatch(_GLOBAL, arg)
     if short is not None:
         state.config.globals.append(GlobalRequest(where, *short.groups()))
         return
@@ -243,14 +244,14 @@ def _name_messages(state: Parsing) -> None:
 
 
 def uuid(state: Parsing, where: str, arg: str) -> None:
-    if _UUID.fullmatch(arg) is None:
+    if re.fullmatch(_UUID, arg) is None:
         raise QmpError("failed to parse UUID string: wrong format")
     state.config.uuid = arg.lower()
 
 
 def incoming(state: Parsing, where: str, arg: str) -> None:
     request = IncomingRequest(where, "defer", arg)
-    if arg != "defer" and _URI.match(arg):
+    if arg != "defer" and re.match(_URI, arg):
         from vmd.migration.address import parse_uri
 
         parse_uri(arg)

@@ -27,8 +27,7 @@ MAX_SLOTS = 256
 # The last two are for KVM; under TCG QEMU does not even look at them.
 SETTLED_ELSEWHERE = ("type", "accel", "boot", "smp", "memory", "kernel-irqchip", "kvm-shadow-mem")
 TCG_PROPERTIES = ("one-insn-per-tb", "split-wx", "tb-size", "thread")
-_DATE = re.compile(r"\d+-\d+-\d+(T\d+:\d+:\d+)?")
-_INTEGER = re.compile(r"\s*[+-]?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
+_DATE = r"\d+-\d+-\d+(T\d+:\d+:\d+)?"
 
 
 # Before chardevs open
@@ -52,7 +51,7 @@ def choose_machine(config: Config, report: Report) -> None:
 
 def _check_rtc(config: Config) -> None:
     base, clock, driftfix = config.rtc
-    if base not in ("utc", "localtime") and _DATE.fullmatch(base) is None:
+    if base not in ("utc", "localtime") and re.fullmatch(_DATE, base) is None:
         hint = "valid formats: '2006-06-17T16:01:21' or '2006-06-17'"
         raise QmpError("invalid datetime format", hint=hint)
     for value, known in ((clock, ("host", "rt", "vm")), (driftfix, ("slew", "none"))):
@@ -129,7 +128,7 @@ def _scalar(name: str, kind: str, value: Tree | str) -> object:
 
 
 def _integer(name: str, value: str) -> int:
-    number = scan_unsigned(value) if _INTEGER.fullmatch(value) else None
+    number = scan_unsigned(value)
     negative = value.lstrip().startswith("-")
     if number is not None and negative:
         number -= 1 << 64 if number else 0
