@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.differential import questions
 from tests.differential.stage import Program, Stage, find_qemu, stage
-from tests.differential.wires import Stuck
+from tests.differential.wires import OPTIONAL, Stuck
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +75,11 @@ def recorded(question: Question) -> list[str] | None:
     answers = json.loads(path.read_text()) if path.exists() else {}
     transcript: list[str] | None = answers.get(question.name)
     return transcript
+
+
+def without_what_is_lacking(expected: list[str], transcript: list[str]) -> list[str]:
+    """The expected transcript without those optional lines that the other one does not have."""
+    return [line for line in expected if not line.startswith(OPTIONAL) or line in transcript]
 
 
 def record(words: list[str]) -> None:

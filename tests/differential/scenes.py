@@ -15,9 +15,10 @@ SEED = (
     "-machine none,memory-backend=ram0 -m 4G"
     " -object memory-backend-file,id=ram0,size=4G,mem-path=./ram0,share=on"
 )
-Q35 = "-machine q35 -nodefaults -accel tcg -m 16"
+# Small enough that the a-b guest's pages are sent in one window of the default bandwidth.
+Q35 = "-machine q35 -nodefaults -accel tcg -m 8"
 Q35_SHARED = f"-machine q35,memory-backend=ram0 -nodefaults -accel tcg {BACKEND},share=on"
-PC = "-machine pc -nodefaults -accel tcg -m 16"
+PC = "-machine pc -nodefaults -accel tcg -m 8"
 PC_SHARED = f"-machine pc,memory-backend=ram0 -nodefaults -accel tcg {BACKEND},share=on"
 
 

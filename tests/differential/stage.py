@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import resource
 import shlex
 import shutil
 import signal
@@ -120,7 +121,7 @@ class Stage:
         `qmp`: with a QMP monitor (already negotiated, unless `negotiate` is False).
         `human`: a human monitor on a "pipe", a "pty" or a "socket".
         `serial`: with the first serial line connected.
-        `guest`: who lives in it; `file_limit`: no file may grow beyond this many bytes.
+        `guest`: who lives in it; `file_limit`: once it runs, no file may grow beyond so many bytes.
         """
         self.note(self.normal(f"$ program {arguments}"))
         self._firmware = "none" not in arguments.partition("-machine ")[2].split(",")[0].split()
@@ -140,7 +141,7 @@ class Stage:
             argv += ["-mon", "chardev=hmp,mode=readline"] * (human == "socket")
             argv += ["-monitor", "stdio"] * (human in ("pipe", "pty"))
             argv += ["-serial", "chardev:ser"] * serial
-            machine = self._run(argv, handed_fds, human, file_limit)
+            machine = self._run(argv, handed_fds, human)
         for name, connection in wires.items():
             wire = Wire(connection.fileno(), connection.fileno())
             if name == "qmp":
@@ -156,6 +157,9 @@ class Stage:
         if human == "pty":
             # Only now: a terminal that nobody has opened says end of file at once.
             os.close(self._slaves.pop())
+        if file_limit is not None:
+            limits = (file_limit, file_limit)
+            resource.prlimit(machine.process.pid, resource.RLIMIT_FSIZE, limits)
         return machine
 
     def refused(self, arguments: str) -> None:
@@ -224,7 +228,7 @@ class Stage:
         """A connection that is made before the program starts: (our end, the listener's fd)."""
         self._count += 1
         listener = handed.enter_context(socket.socket(socket.AF_UNIX))
-        path = os.path.relpath(self.directory / f"socket{self._count}")
+        path = os.path.relpath(self.directory / f"{self.program.name}-socket{self._count}")
         listener.bind(path)
         listener.listen(1)
         client = socket.socket(socket.AF_UNIX)
@@ -232,23 +236,20 @@ class Stage:
         client.connect(path)
         return client, listener.fileno()
 
-    def _run(
-        self, argv: Sequence[str], fds: list[int], human: str | None, file_limit: int | None
-    ) -> Machine:
+    def _run(self, argv: Sequence[str], fds: list[int], human: str | None) -> Machine:
         self._count += 1
-        stderr = self.directory / f"stderr{self._count}"
-        script = 'exec "$@"'
-        if file_limit is not None:
-            # With the signal ignored, writing beyond the limit fails as on a full disk.
-            script = f'trap "" XFSZ; ulimit -f {file_limit // 512}; {script}'
-        stdout = self._open.enter_context(self.file(f"stdout{self._count}").open("wb"))
+        name = f"{self.program.name}{self._count}"
+        stderr = self.directory / f"{name}-stderr"
+        # A write beyond a limit of file size must fail, as on a full disk, not kill.
+        script = 'trap "" XFSZ; exec "$@"'
+        stdout = self._open.enter_context((self.directory / f"{name}-stdout").open("wb"))
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": stdout}
         terminal = -1
         if human == "pipe":
             streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         if human == "pty":
-            terminal, name = self._terminal()
-            script += f" <{name} >{name}"  # the session's first terminal becomes its own
+            terminal, path = self._terminal()
+            script += f" <{path} >{path}"  # the session's first terminal becomes its own
         with stderr.open("wb") as errors:
             process = subprocess.Popen(
                 ["sh", "-c", script, "sh", *argv],

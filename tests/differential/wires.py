@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GUARD = 30.0
+OPTIONAL = "~ "
+"""Begins a line of a transcript that vmd may lack: one of a list of what real QEMU can do."""
 PROMPT = "(qemu)"
 
 
@@ -89,10 +91,12 @@ class Qmp:
         *,
         view: Callable[[Any], Any] = lambda value: value,
         quietly: bool = False,
+        optional: bool = False,
     ) -> Any:
         """Run one command; returns what it returned, or its error object.
 
-        `view` picks what of the return value is noted; with `quietly` only events are.
+        `view` picks what of the return value is noted; with `quietly` only events are; with
+        `optional` its members are noted one by one, as what vmd may lack.
         """
         request: dict[str, Any] = {"execute": command}
         if arguments is not None:
@@ -101,7 +105,13 @@ class Qmp:
             self._note(f"{self._label}-> {command}", arguments)
         self._unawaited.clear()
         self._wire.write(json.dumps(request).encode() + b"\r\n")
-        return self._answer(command, view, quietly)
+        if not optional:
+            return self._answer(command, view, quietly)
+        answer = self._answer(command, quietly=True)
+        members = answer if isinstance(answer, list) else sorted(answer.items())
+        for member in members:
+            self._note(f"{OPTIONAL}{self._label}<-", member)
+        return answer
 
     def send(self, text: str) -> None:
         """Send a line as it is; whoever needs the answer asks with `answer`."""
@@ -185,6 +195,10 @@ class Qmp:
         return message
 
 
+def _optional_rows(rows: list[str]) -> list[str]:
+    return rows[:1] + [OPTIONAL + row for row in rows[1:]]
+
+
 class EndOfWire(Stuck):
     """The peer hung up while something was still expected of it."""
 
@@ -230,13 +244,22 @@ class Human:
         self._until_prompt(-1)
         self._note_up_to(self._screen.cursor.y)
 
-    def type(self, line: str, *, view: Callable[[list[str]], list[str]] = list) -> str:
+    def type(
+        self,
+        line: str,
+        *,
+        view: Callable[[list[str]], list[str]] = list,
+        optional: bool = False,
+    ) -> str:
         """Type a line, wait for the next prompt; returns (and notes) what the screen then shows.
 
-        `view` picks what is noted of the rows, the first of which is the prompt with the line.
+        `view` picks what is noted of the rows, the first of which is the prompt with the line; with
+        `optional` all others are what vmd may lack.
         """
         self.press(line.encode() + self._enter)
         self._until_prompt(self._row)
+        if optional:
+            view = _optional_rows
         return self._note_up_to(self._screen.cursor.y, view)
 
     def type_until(self, line: str, wanted: str) -> None:

@@ -79,17 +79,26 @@ def migration_lines_mistyped(stage: Stage) -> None:
         "migrate_set_parameter max-bandwidth 1.5",
         "migrate_set_parameter downtime-limit x",
         "migrate_set_parameter downtime-limit 1k",
-        "migrate_set_parameter direct-io maybe",
-        "migrate_set_parameter direct-io yes",
-        "migrate_set_parameter cpu-throttle-tailslow maybe",
-        "migrate_set_parameter multifd-channels x",
-        "migrate_set_parameter multifd-channels 256",
-        "migrate_set_parameter xbzrle-cache-size 1000",
-        "migrate_set_parameter block-bitmap-mapping x",
-        "info migrate_parameters",
-        "info migrate_capabilities",
+        "migrate_set_parameter downtime-limit 1.5",
+        "migrate_set_parameter downtime-limit 3000000",
+        "migrate_set_parameter zero-page-detection foo",
         "info migrate",
     )
+
+
+def what_was_set_is_shown(stage: Stage) -> None:
+    machine = stage.start(NONE, qmp=False, human="pipe")
+    machine.human.type("migrate_set_parameter mode cpr-reboot")
+    machine.human.type("migrate_set_parameter max-bandwidth 1.5")
+    machine.human.type("migrate_set_parameter avail-switchover-bandwidth 2G")
+    machine.human.type("migrate_set_parameter downtime-limit 0x10")
+    machine.human.type("migrate_set_capability events on")
+    machine.human.type("migrate_set_capability x-ignore-shared on")
+    machine.human.type("migrate_set_capability events off")
+    machine.human.type("info migrate_parameters", optional=True)
+    machine.human.type("info migrate_capabilities", optional=True)
+    machine.human.leave()
+    machine.exited()
 
 
 def _without_words(rows: list[str]) -> list[str]:
@@ -144,7 +153,7 @@ def names_completed_on_a_pipe(stage: Stage) -> None:
     machine = stage.start(NONE, qmp=False, human="pipe")
     human = machine.human
     for typed, becomes in (
-        (b"info migrate_c\t", "(qemu) info migrate_capabilities"),
+        (b"info mem_d\x17\x17info memory_s\t", "(qemu) info memory_size_summary"),
         (b"migrate_set_p\tmo\tcpr-reboot", "(qemu) migrate_set_parameter mode cpr-reboot"),
         (b"migrate_set_c\tx-i\to\tn", "(qemu) migrate_set_capability x-ignore-shared on"),
         (b"system_w\t", "(qemu) system_wakeup"),

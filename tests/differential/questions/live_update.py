@@ -315,6 +315,7 @@ def a_suspended_vm_arrives_suspended_and_wakes(stage: Stage) -> None:
     target.qmp.execute("cont")
     target.qmp.execute("query-status")
     target.qmp.execute("system_wakeup")
+    target.qmp.wait("RESET")  # by the firmware, which finds nobody to wake
     target.qmp.execute("query-status")
     target.serial.read("the woken guest")
     target.qmp.execute("system_wakeup")
@@ -324,6 +325,7 @@ def a_suspended_vm_arrives_suspended_and_wakes(stage: Stage) -> None:
 def a_suspended_vm_arrives_suspended_on_pc(stage: Stage) -> None:
     target = _suspended(stage, machine=PC)
     target.qmp.execute("system_wakeup")
+    target.qmp.wait("RESET")  # by the firmware, which finds nobody to wake
     target.qmp.execute("query-status")
     leave(target)
 
@@ -334,6 +336,7 @@ def a_suspended_vm_arrives_paused_at_a_target_started_with_S(stage: Stage) -> No
     target.qmp.execute("cont")
     target.qmp.execute("query-status")
     target.qmp.execute("system_wakeup")
+    target.qmp.wait("RESET")  # by the firmware, which finds nobody to wake
     target.qmp.execute("query-status")
     leave(target)
 
@@ -354,6 +357,7 @@ def a_suspended_vm_at_the_human_monitor(stage: Stage) -> None:
     target.human.type("migrate_incoming file:vm.state")
     target.human.type_until("info status", "VM status: paused (suspended)")
     target.human.type("system_wakeup")
+    target.qmp.wait("RESET")
     target.human.type("info status")
     target.human.leave()
     target.qmp.end()
@@ -458,7 +462,9 @@ def machine_none_writes_the_same_bytes(stage: Stage) -> None:
     """Not only loadable: the stream of machine none is QEMU's, byte for byte."""
     stage.file("ram0").write_bytes(b"guest" + bytes((1 << 20) - 5))
     backend = "-object memory-backend-file,id=ram0,size=1M,mem-path=ram0,share=on"
-    source = stage.start(f"-machine none,memory-backend=ram0 -m 1 {backend} -S", guest="none")
+    source = stage.start(
+        f"-machine none,memory-backend=ram0 -nodefaults -m 1 {backend} -S", guest="none"
+    )
     capabilities(source, "events", "x-ignore-shared")
     save(source)
     leave(source)

@@ -40,13 +40,12 @@ def who_it_is(stage: Stage) -> None:
         machine.human.type("info uuid")
         machine.human.type("info version")
         machine.human.type("info status")
-        machine.human.type("info kvm")
         leave(machine)
 
 
 def what_it_is(stage: Stage) -> None:
     machine = stage.start(f"{NONE} -accel tcg")
-    for command in ("query-status", "query-kvm", "query-target", "query-current-machine"):
+    for command in ("query-status", "query-target", "query-current-machine"):
         machine.qmp.execute(command)
     machine.qmp.execute("query-cpus-fast")
     machine.qmp.execute("query-fdsets")
@@ -109,11 +108,11 @@ def character_devices(stage: Stage) -> None:
 def what_a_fresh_migration_says(stage: Stage) -> None:
     machine = stage.start(NONE, human="socket")
     machine.qmp.execute("query-migrate")
-    machine.qmp.execute("query-migrate-capabilities")
-    machine.qmp.execute("query-migrate-parameters")
+    machine.qmp.execute("query-migrate-capabilities", optional=True)
+    machine.qmp.execute("query-migrate-parameters", optional=True)
     machine.human.type("info migrate")
-    machine.human.type("info migrate_capabilities")
-    machine.human.type("info migrate_parameters")
+    machine.human.type("info migrate_capabilities", optional=True)
+    machine.human.type("info migrate_parameters", optional=True)
     leave(machine)
 
 
@@ -133,18 +132,12 @@ def parameters_are_set_all_or_none(stage: Stage) -> None:
     attempt({"downtime-limit": -1})
     attempt({"downtime-limit": 2000001})
     attempt({"mode": "cpr-reboot", "downtime-limit": 2000001})
-    attempt({"direct-io": "on"})
-    attempt({"tls-creds": 1})
-    attempt({"tls-creds": None})
-    attempt({"cpu-throttle-initial": 100})
-    attempt({"cpu-throttle-initial": 1000})
-    attempt({"multifd-channels": 0})
-    attempt({"xbzrle-cache-size": 1000})
-    attempt({"announce-rounds": 1001})
-    attempt({"multifd-compression": "lz4"})
-    machine.qmp.execute("query-migrate-parameters")
-    attempt({"mode": "cpr-reboot", "max-bandwidth": 0, "downtime-limit": 5, "direct-io": True})
-    machine.qmp.execute("query-migrate-parameters")
+    attempt({"avail-switchover-bandwidth": "1"})
+    attempt({"zero-page-detection": "bogus"})
+    attempt({"max-bandwidth": 18446744073709551616})
+    machine.qmp.execute("query-migrate-parameters", optional=True)
+    attempt({"mode": "cpr-reboot", "max-bandwidth": 0, "downtime-limit": 5})
+    machine.qmp.execute("query-migrate-parameters", optional=True)
     leave(machine)
 
 
@@ -163,17 +156,17 @@ def capabilities_are_set_all_or_none(stage: Stage) -> None:
     attempt("events")
     machine.qmp.execute("migrate-set-capabilities", {"capabilities": {}})
     machine.qmp.execute("migrate-set-capabilities")
-    machine.qmp.execute("query-migrate-capabilities")
+    machine.qmp.execute("query-migrate-capabilities", optional=True)
     capabilities(machine, "events", "x-ignore-shared", "validate-uuid")
-    machine.qmp.execute("query-migrate-capabilities")
+    machine.qmp.execute("query-migrate-capabilities", optional=True)
     leave(machine)
 
 
 def global_options_preset_migration(stage: Stage) -> None:
     arguments = f"{NONE} -global migration.mode=cpr-reboot -global migration.x-events=on"
     machine = stage.start(arguments, human="socket")
-    machine.qmp.execute("query-migrate-capabilities")
-    machine.qmp.execute("query-migrate-parameters")
+    machine.qmp.execute("query-migrate-capabilities", optional=True)
+    machine.qmp.execute("query-migrate-parameters", optional=True)
     leave(machine)
     stage.refused(f"{NONE} -global migration.mode=bogus")
     stage.refused(f"{NONE} -global migration.x-ignore-shared=on")
@@ -201,9 +194,8 @@ def qmp_lines_that_are_no_commands(stage: Stage) -> None:
 
 def human_monitor_command(stage: Stage) -> None:
     machine = stage.start(NONE)
-    for line in ("info status", "", "nope", "info", "info name", "stop", "cont"):
-        view = (lambda text: text[:40]) if line == "info" else (lambda text: text)
-        machine.qmp.execute("human-monitor-command", {"command-line": line}, view=view)
+    for line in ("info status", "", "nope", "info name", "stop", "cont"):
+        machine.qmp.execute("human-monitor-command", {"command-line": line})
     machine.qmp.execute("human-monitor-command", {"command-line": "info name", "cpu-index": 7})
     machine.qmp.execute("human-monitor-command", {})
     leave(machine)
