@@ -46,6 +46,7 @@ class MachineSetup:
         self.cpus = 1
         self.ram_size = board.default_ram_size
         self.ram_blocks: list[RamBlock] = []
+        self.all_blocks: list[RamBlock] = []
         self.backends: dict[str, MemoryBackend] = {}
         self.main_ram: list[RamBlock] = []
         self.autostart = True
@@ -78,6 +79,7 @@ class Machine:
         self.cpus = setup.cpus
         self.ram_size = setup.ram_size
         self.ram_blocks = setup.ram_blocks
+        self.all_blocks = setup.all_blocks
         self.backends = setup.backends
         self.memory = _address_space(setup)
         self.autostart = setup.autostart
@@ -201,9 +203,15 @@ class Machine:
             raise QmpError("Unable to wake up: guest is not in suspended state")
         self.runstate.become(RunState.RUNNING)
         self.events.emit("WAKEUP")
-        if self.guest.wake():
-            self.events.emit("RESET", {"guest": True, "reason": "guest-reset"})
         self._follow_runstate()
+        if self.guest.restarts_on_wakeup:
+            self.clock.call_later(0, self._guest_restarts)
+
+    def _guest_restarts(self) -> None:
+        """Some guests begin anew when woken: their firmware resets the machine, RAM is kept."""
+        if self.runstate.state is RunState.RUNNING:
+            self.events.emit("RESET", {"guest": True, "reason": "guest-reset"})
+            self.guest.restart()
 
     def guest_suspend(self) -> None:
         """The guest goes to sleep (ACPI S3), if the board has sleep at all."""
@@ -248,17 +256,18 @@ class Machine:
             raise QmpError(
                 f"attempt to add duplicate property '{name}' to object (type 'container')"
             )
-        self.backends[name] = create(options)
+        self.backends[name] = backend = create(options)
+        self.all_blocks.append(backend.block)
 
     def ram_offsets(self) -> list[tuple[RamBlock, int]]:
-        """The RAM blocks, largest first, each with the offset that QEMU gives it.
+        """All RAM blocks, unused backends too, largest first, each with QEMU's offset for it.
 
         QEMU lays blocks out in the order of their creation, each on a boundary of 64 pages
         (system/physmem.c).
         """
         offset = 0
         placed = []
-        for block in self.ram_blocks:
+        for block in self.all_blocks:
             placed.append((block, offset))
             offset += -(-block.max_size // RAM_OFFSET_ALIGN) * RAM_OFFSET_ALIGN
         return sorted(placed, key=lambda entry: -entry[0].max_size)
@@ -271,6 +280,7 @@ class Machine:
         if backend.block in self.ram_blocks:
             raise QmpError(f"object '{name}' is in use, can not be deleted")
         del self.backends[name]
+        self.all_blocks.remove(backend.block)
         backend.close()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
 from vmd.cli.cpus import numa_nodes
+from vmd.cli.globals import preset
 from vmd.devices import board as boards
 from vmd.guest.guest import GuestOptions
 from vmd.machine import Machine, MachineSetup
@@ -45,21 +46,29 @@ def build_machine(
     setup.has_default_nic = config.defaults
     setup.actions = {name: getattr(config.actions, name) for name in setup.actions}
     for request in config.objects:
-        with report.at(request.where):
+        with report.at(""):
             _add_object(setup, request.properties)
     nodes = numa_nodes(config, report)
     with report.at(""):
         _add_ram(setup, config, nodes)
     with report.at(f"-vmd guest={config.vmd.get('guest', '')}"):
         guest = _guest_options(config)
-    return Machine(setup, clock, guest, on_exit=on_exit, report=report.error, fdsets=fdsets)
+    machine = Machine(setup, clock, guest, on_exit=on_exit, report=report.error, fdsets=fdsets)
+    for given in config.globals:
+        if given.driver != "migration":
+            report.warning(f"global {given.driver}.{given.property} has invalid class name")
+            continue
+        with report.at(""):
+            preset(machine.migration.options, given)
+    return machine
 
 
 def _add_object(setup: MachineSetup, properties: dict[str, object]) -> None:
     name = str(properties["id"])
     if name in setup.backends:
         raise QmpError(f"attempt to add duplicate property '{name}' to object (type 'container')")
-    setup.backends[name] = create(properties)
+    setup.backends[name] = backend = create(properties)
+    setup.all_blocks.append(backend.block)
 
 
 def _add_ram(setup: MachineSetup, config: Config, nodes: list[NumaNode]) -> None:
@@ -72,10 +81,14 @@ def _add_ram(setup: MachineSetup, config: Config, nodes: list[NumaNode]) -> None
     else:
         setup.ram_size = config.memory.size if config.memory.given else board.default_ram_size
         if setup.ram_size:
-            setup.main_ram = [_anonymous(board.default_ram_id, setup.ram_size)]
+            # Like QEMU's: a backend that nobody asked for, but that is one.
+            properties = {"qom-type": "memory-backend-ram", "id": board.default_ram_id}
+            _add_object(setup, {**properties, "size": setup.ram_size})
+            setup.main_ram = [setup.backends[board.default_ram_id].block]
     devices = board.default_devices if config.defaults else ()
     others = [_aux(block) for block in (*board.bios, *devices, *board.acpi)]
     setup.ram_blocks = [*setup.main_ram, *others]
+    setup.all_blocks += others
 
 
 def _main_backends(
@@ -113,13 +126,6 @@ def _node_backends(setup: MachineSetup, config: Config, names: list[str]) -> lis
             f"total memory for NUMA nodes (0x{total:x}) should equal RAM size (0x{size:x})"
         )
     return backends
-
-
-def _anonymous(idstr: str, size: int) -> RamBlock:
-    try:
-        return RamBlock.anonymous(idstr, size)
-    except (OSError, ValueError, OverflowError):
-        raise QmpError(f"cannot set up guest memory '{idstr}': Cannot allocate memory") from None
 
 
 def _aux(block: AuxBlock) -> RamBlock:

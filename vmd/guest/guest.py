@@ -98,12 +98,15 @@ class Guest:
         self._started = False
         self._arrange()
 
-    def wake(self) -> bool:
-        """Woken from suspend; True if the guest began anew, with RAM kept."""
-        if self.program is None or self._ram is None or not self.program.restarts_on_wakeup:
-            return False
-        self._obey(self.program.boot(self._ram, {}))
-        return True
+    @property
+    def restarts_on_wakeup(self) -> bool:
+        """Whether waking from suspend makes this guest begin anew."""
+        return self.program is not None and self.program.restarts_on_wakeup
+
+    def restart(self) -> None:
+        """Begin anew, with RAM kept as it is."""
+        if self.program is not None and self._ram is not None:
+            self._obey(self.program.boot(self._ram, {}))
 
     @property
     def answers_powerdown(self) -> bool:

@@ -94,7 +94,8 @@ def info_ramblock(machine: Machine, hmp: Hmp) -> None:
         columns = " ".join(f"0x{number:016x}" for number in numbers)
         access = "ro" if block.readonly else "rw"
         page = f"{block.page_size >> 10} KiB"
-        hmp.print(f"{block.idstr:>24} {page:>8}  {columns} {access:>3}\n")
+        name = block.idstr if block in machine.ram_blocks else ""
+        hmp.print(f"{name:>24} {page:>8}  {columns} {access:>3}\n")
 
 
 def _info(name: str, help_text: str, handler: Any, *, preconfig: bool = False) -> HmpCommand:

@@ -9,6 +9,7 @@ from monitor.hmp import HmpCommand
 from qapi.error import QmpError
 from qapi.size import parse_size
 from vmd.hmp.info import on_off
+from vmd.migration import address
 from vmd.migration.parameters import CAPABILITIES, PARAMETERS
 from vmd.migration.state import MigrationStatus
 from vmd.qmp import migration
@@ -46,6 +47,7 @@ async def _watch(machine: Machine) -> None:
 
 
 def migrate_incoming(machine: Machine, hmp: Hmp, uri: str) -> None:
+    address.parse_uri(uri)  # QEMU's human monitor judges the address before anything else
     migration.migrate_incoming(machine, uri, exit_on_error=False)
     if hmp.interactive:
         hmp.hold(machine.migration.settled())

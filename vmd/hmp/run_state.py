@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def quit_(machine: Machine, hmp: Hmp) -> None:
     control.quit_(machine)
+    hmp.suspend()
 
 
 def stop(machine: Machine, hmp: Hmp) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # The end of a stream: footer, EOF, and a description that begins like JSON.
 _END = re.compile(rb"\x7e....\x00\x06....(?=\{)", re.DOTALL)
-_LENGTH_AT = 7  # of the description, inside such a match
+_END_LENGTH = 11
+_LENGTH_AT = 7  # where in such a match the description's length stands
 _HEADER = re.compile(rb"[\x01\x04]....(.)", re.DOTALL)
 
 
@@ -90,19 +91,19 @@ class Tail:
         self.data += data
         if len(self.data) > self._limit:
             raise invalid("Unknown sections are too large to be kept")
-        # Only what may still be the end is tried again: a candidate waits for its bytes.
+        waiting = None  # the first that may still become the end
         for match in _END.finditer(self.data, self._looked):
             start = match.end()
             length = int.from_bytes(self.data[match.start() + _LENGTH_AT : start], "big")
             if start + length > len(self.data):
-                self._looked = match.start()
-                return self._no_length()
-            self._looked = match.start() + 1
+                waiting = match.start() if waiting is None else waiting
+                continue
             devices = described_devices(bytes(self.data[start : start + length]))
             if devices is not None:
                 self.devices = devices
                 return True
-        self._looked = max(self._looked, len(self.data) - 11)
+        self._looked = len(self.data) - _END_LENGTH if waiting is None else waiting
+        self._looked = max(self._looked, 0)
         return self._no_length()
 
     def _no_length(self) -> bool:

@@ -11,6 +11,7 @@ from vmd.migration.reader import Device, StreamReader
 from vmd.migration.save import configuration
 from vmd.migration.sections import (
     GLOBALSTATE,
+    SLIRP,
     TIMER,
     GlobalState,
     globalstate_section,
@@ -38,7 +39,6 @@ READ_SIZE = 2 << 20
 MOST_CARRIED_RAM = 1 << 40
 """A block that only the stream knows is sparse; this bounds the address space that it takes."""
 
-SLIRP = "slirp"
 STATES = tuple(state.value for state in RunState)
 NEVER_RECORDED = (RunState.DEBUG, RunState.SAVE_VM, RunState.RESTORE_VM)
 """States no migration starts from; QEMU aborts on them, here the stream is refused."""
@@ -64,9 +64,11 @@ def load(vm: Vm, options: MigrationOptions, channel: Channel) -> Arrival:
     )
     states = [state.value for state in RunState if state not in NEVER_RECORDED]
     devices = [Device("timer", 0, TIMER), Device("globalstate", 0, globalstate_section(states))]
+    if vm.has_default_nic and not vm.board.carries_devices:
+        devices.insert(1, Device("slirp", 0, SLIRP))
 
     def accept(head: Head) -> bool:
-        return vm.board.carries_devices or (head.idstr == SLIRP and vm.has_default_nic)
+        return vm.board.carries_devices
 
     reader = StreamReader(configuration(vm, options), ram, devices, accept)
     records = _read_all(reader, channel)

@@ -84,6 +84,7 @@ class Outgoing:
         self._window_bytes = 0
         self._window_pages = 0
         self._threshold = 0
+        self._ram_flows = False
 
     # Called by the commands.
 
@@ -152,6 +153,9 @@ class Outgoing:
         except Cancelled:
             pass
         except QmpError as error:
+            if self._ram_flows:
+                ram = f"{save.ram_id(self._vm)}(ram)"
+                self._vm.report(f"failed to save SaveStateEntry with id(name): {ram}: -5")
             self._fail(error.desc, channel)
         except Exception as error:  # a bug must lose no guest
             self._fail(f"{type(error).__name__}: {error}", channel)
@@ -205,10 +209,15 @@ class Outgoing:
                 pending = self._sync(saver)
             if pending == 0 or pending < self._threshold:
                 return
-            await self._send_ram(saver, channel, self._budget())
+            budget = self._budget()
+            before = self._window_bytes
+            await self._send_ram(saver, channel, budget)
             self._close_window()
-            while self._budget() == 0:
+            # Who has used up the window waits for its end, even if the limit is lifted meanwhile.
+            used_up = self._window_bytes - before >= budget
+            while used_up or self._budget() == 0:
                 await self._sleep_to_window_end()
+                used_up = False
             self._check_cancel()
 
     async def _complete(self, saver: RamSaver, channel: Channel) -> None:
@@ -312,7 +321,9 @@ class Outgoing:
 
     async def _run_ram(self, saver: RamSaver, call: Callable[[], int]) -> None:
         before = saver.ram_bytes
+        self._ram_flows = True
         self._account(await self._worker.run(call))
+        self._ram_flows = False
         sent = saver.ram_bytes - before
         if self._vm.runstate.state is RunState.RUNNING:
             self.stats.precopy_bytes += sent
@@ -345,9 +356,9 @@ class Outgoing:
             sleep.cancel()
             cancel.cancel()
         self._check_cancel()
-        self._close_window()
+        self._close_window(limited=True)
 
-    def _close_window(self) -> None:
+    def _close_window(self, *, limited: bool = False) -> None:
         """After 100 ms: measure the rate, derive the threshold, begin anew."""
         now = self._vm.clock.now_ns()
         elapsed_ms = (now - self._window_ns) / MS
@@ -356,7 +367,9 @@ class Outgoing:
         bandwidth = self._window_bytes / elapsed_ms
         downtime_limit = self._options.number("downtime-limit")
         expected = self._options.number("avail-switchover-bandwidth") / 1000 or bandwidth
-        self._threshold = int(expected * downtime_limit)
+        if limited or self._vm.runstate.state is RunState.RUNNING:
+            # Without a limit QEMU's sweep of a stopped guest ends within its first window.
+            self._threshold = int(expected * downtime_limit)
         self.stats.mbps = self._window_bytes * 8 / (elapsed_ms / 1000) / 1_000_000
         self.stats.pages_per_second = int(self._window_pages / (elapsed_ms / 1000))
         self._window_ns, self._window_bytes, self._window_pages = now, 0, 0

@@ -23,7 +23,6 @@ CAPABILITIES = (
 """In QEMU's order."""
 
 
-
 def _range(low: int, high: int, expects: str) -> Callable[[object], str | None]:
     def check(value: object) -> str | None:
         return None if isinstance(value, int) and low <= value <= high else expects

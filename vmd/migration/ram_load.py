@@ -93,10 +93,8 @@ class RamLoader:
             name = text((yield from source.string()))
             length = yield from source.be64()
             block = self._find(name)
-            if block is None and self._unknown is not None and not source.failed:
-                block = self._unknown(name, length)
-                if block is not None:
-                    self.blocks.append(block)
+            if block is None and length and not source.failed:
+                block = self._make(name, length)
             if block is None:
                 raise invalid(f'Unknown ramblock "{name}", cannot accept migration')
             _resize(block, length)
@@ -112,6 +110,15 @@ class RamLoader:
             raise io_error()
         if is_ignored(block, True) and gpa != block.gpa:
             raise invalid(f"Mismatched GPAs for block {block.idstr} {gpa}!= {block.gpa}")
+
+    def _make(self, name: str, length: int) -> RamBlock | None:
+        try:
+            block = self._unknown(name, length) if self._unknown is not None else None
+        except OSError as error:
+            raise LoadError(error.errno or errno.ENOMEM) from None
+        if block is not None:
+            self.blocks.append(block)
+        return block
 
     def _find(self, name: str) -> RamBlock | None:
         return next((block for block in self.blocks if block.idstr == name), None)

@@ -213,7 +213,8 @@ class StreamReader:
         head = yield from _head(source, kind)
         handler = self._find(head)
         if handler is None:
-            if self._accept is None or not self._accept(head):
+            whole = source is self._source  # a package's sections are in no description
+            if self._accept is None or not whole or not self._accept(head):
                 raise invalid(
                     f"Unknown savevm section or instance '{head.idstr}' {head.instance_id}."
                     " Make sure that your current VM setup matches your saved VM setup,"

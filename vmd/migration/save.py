@@ -1,7 +1,7 @@
 """What a machine's own stream begins and ends with: configuration, device sections, description.
 
-Section ids follow QEMU's order of registration on a machine without devices: timer, (slirp), ram,
-dirty-bitmap, the devices, globalstate.
+Section ids follow QEMU's order of registration: timer, (slirp), ram, dirty-bitmap, the devices,
+globalstate. Carried sections keep theirs where they can.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmd.migration import stream
-from vmd.migration.sections import GLOBALSTATE, TIMER, Configuration, globalstate, timer
+from vmd.migration.sections import GLOBALSTATE, SLIRP, TIMER, Configuration, globalstate, timer
 from vmd.migration.stream import DeviceState
 
 if TYPE_CHECKING:
     from vmd.migration.parameters import MigrationOptions
     from vmd.migration.stream import CarriedSection
     from vmd.migration.vm import Vm
-    from vmd.migration.vmstate import Values, VMState
+    from vmd.migration.vmstate import Description, Values, VMState
     from vmd.runstate import RunState
 
 TIMER_ID = 0
+SLIRP_ID = 1
 
 
 def ram_id(vm: Vm) -> int:
@@ -43,12 +44,7 @@ def head(vm: Vm, options: MigrationOptions) -> bytes:
 
 def early(vm: Vm, carried: list[CarriedSection]) -> bytes:
     """Carried sections that stood before RAM was complete."""
-    first = ram_id(vm) + 3
-    return b"".join(
-        _again(section, first + index).encode()
-        for index, section in enumerate(carried)
-        if section.early
-    )
+    return b"".join(device.encode() for is_early, device in _others(vm, carried) if is_early)
 
 
 def tail(
@@ -58,25 +54,44 @@ def tail(
 
     `old_state` is the run state before the guest was stopped for the migration.
     """
-    first = ram_id(vm) + 3
-    others = [
-        (section.early, _again(section, first + index)) for index, section in enumerate(carried)
-    ]
-    early_ones = [device for is_early, device in others if is_early]
+    now = vm.guest_time.now_ns()
+    others = _others(vm, carried)
+    state = globalstate(old_state.value, was_suspended=vm.runstate.was_suspended)
+    last = max([ram_id(vm) + 1, *(device.section_id for _, device in others)]) + 1
+    first = [device for is_early, device in others if is_early]
     late = [
-        _device(TIMER_ID, TIMER, timer(vm.guest_time.now_ns(), vm.guest_time.now_ns())),
+        _device(TIMER_ID, TIMER, timer(now, now)),
         *(device for is_early, device in others if not is_early),
-        _device(
-            first + len(carried) if carried else first - 1,
-            GLOBALSTATE,
-            globalstate(old_state.value, was_suspended=vm.runstate.was_suspended),
-        ),
+        _device(last, GLOBALSTATE, state),
     ]
     return [
         *(device.encode() for device in late),
         stream.eof(),
-        stream.vmdescription(configuration(vm, options), [*early_ones, *late]),
+        stream.vmdescription(configuration(vm, options), [*first, *late]),
     ]
+
+
+def _others(vm: Vm, carried: list[CarriedSection]) -> list[tuple[bool, DeviceState]]:
+    """The sections that are not our own, each with whether it stands before RAM's end."""
+    if vm.has_default_nic and not vm.board.carries_devices and not carried:
+        return [(False, _idle_slirp())]
+    taken = {TIMER_ID, ram_id(vm), ram_id(vm) + 1}
+    free = max([ram_id(vm) + 2, *(section.section_id + 1 for section in carried)])
+    found = []
+    for section in carried:
+        section_id = section.section_id
+        if section_id in taken:
+            section_id, free = free, free + 1
+        taken.add(section_id)
+        found.append((section.early, _again(section, section_id)))
+    return found
+
+
+def _idle_slirp() -> DeviceState:
+    """The network that machine `none` has unless -nodefaults: without traffic it is all zeros."""
+    payload = SLIRP.encode({"data": b""})
+    description = _plain_description(SLIRP.name, 0, len(payload))
+    return DeviceState(SLIRP_ID, SLIRP.name, 0, SLIRP.version, payload, description)
 
 
 def switchover_start() -> bytes:
@@ -90,14 +105,17 @@ def _device(section_id: int, state: VMState, values: Values) -> DeviceState:
     return DeviceState(section_id, state.name, 0, state.version, payload, name_first)
 
 
+def _plain_description(idstr: str, instance_id: int, size: int) -> Description:
+    """A section that nobody described, in QEMU's old style: so many bytes."""
+    fields = [{"name": "data", "size": size, "type": "buffer"}]
+    return {"name": idstr, "instance_id": instance_id, "size": size, "fields": fields}
+
+
 def _again(section: CarriedSection, section_id: int) -> DeviceState:
     """A carried section under a new id; one that came undescribed is described as a buffer."""
-    description = section.description or {
-        "name": section.idstr,
-        "instance_id": section.instance_id,
-        "size": len(section.payload),
-        "fields": [{"name": "data", "size": len(section.payload), "type": "buffer"}],
-    }
+    description = section.description or _plain_description(
+        section.idstr, section.instance_id, len(section.payload)
+    )
     return DeviceState(
         section_id,
         section.idstr,

@@ -80,6 +80,10 @@ GLOBALSTATE = VMState(
 )
 
 
+# The network of machine `none` without -nodefaults. Nobody uses it there, so it is always idle.
+SLIRP = VMState("slirp", 4, (Field("data", buffer(131)),))
+
+
 def timer(ticks: int, clock: int) -> Values:
     """The guest's tick counter and its virtual clock in ns, as values of TIMER."""
     return {"cpu_ticks_offset": ticks, "cpu_clock_offset": clock}

@@ -1,0 +1,51 @@
+"""`-global migration.PROPERTY=VALUE`: migration options preset before there is a monitor.
+
+Properties bear the names of capabilities and parameters, most with `x-` in front. Observed from
+migration/options.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import qapi
+from qapi.error import QmpError
+from vmd.migration.parameters import PARAMETERS as PARAMETER_ROWS
+from vmd.options import parse_boolean, parse_option_size
+
+if TYPE_CHECKING:
+    from vmd.cli.config import GlobalRequest
+    from vmd.migration.parameters import MigrationOptions
+
+CAPABILITIES = {"x-events": "events"}
+PARAMETERS = {
+    "x-max-bandwidth": "max-bandwidth",
+    "avail-switchover-bandwidth": "avail-switchover-bandwidth",
+    "x-downtime-limit": "downtime-limit",
+    "mode": "mode",
+    "zero-page-detection": "zero-page-detection",
+}
+
+
+def preset(options: MigrationOptions, request: GlobalRequest) -> None:
+    """Apply one to the driver `migration`; QmpError with QEMU's text."""
+    name = request.property
+    try:
+        if name in CAPABILITIES:
+            options.set_capabilities([(CAPABILITIES[name], parse_boolean(name, request.value))])
+            return
+        if name not in PARAMETERS:
+            raise QmpError(f"Property 'migration.{name}' not found")
+        value = _parse(name, request.value)
+    except QmpError as error:
+        raise QmpError(f"can't apply global {request}: {error.desc}", hint=error.hint) from None
+    options.set_parameters({PARAMETERS[name]: value})
+
+
+def _parse(name: str, text: str) -> object:
+    """A parameter's value; complaints bear the property's own name."""
+    parameter = PARAMETERS[name]
+    if PARAMETER_ROWS[parameter].bare_unit is not None:
+        return parse_option_size(name, text)
+    qapi.load().check_keyval("MigrateSetParameters", {parameter: text})
+    return text
