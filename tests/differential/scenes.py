@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 NONE = "-machine none -m 16"
 BACKEND = "-m 16 -object memory-backend-file,id=ram0,size=16M,mem-path=ram0"
-PRIVATE = f"-machine none,memory-backend=ram0 {BACKEND}"
+PRIVATE = f"-machine none,memory-backend=ram0 -nodefaults {BACKEND}"
 SHARED = f"{PRIVATE},share=on"
 SEED = (
     "-machine none,memory-backend=ram0 -m 4G"

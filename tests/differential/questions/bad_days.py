@@ -378,7 +378,7 @@ def truncated_state_files(stage: Stage) -> None:
 
 def a_state_file_without_its_description_still_loads(stage: Stage) -> None:
     good = _written(stage)
-    end = good.index(b"\x7e\x00\x00\x00\x04\x00\x06") + 6
+    end = good.index(b"\x7e\x00\x00\x00\x03\x00\x06") + 6
 
     def load(machine: Machine) -> None:
         machine.qmp.execute("migrate-incoming", {"uri": "file:bad.state"})
@@ -405,7 +405,7 @@ def spoiled_bytes(stage: Stage) -> None:
     _rejected(stage, "a wrong sum of RAM", with_byte(at + 17, 2))
     block = good.index(b"ram0") if b"ram0" in good else good.index(b"/objects/ram0")
     _rejected(stage, "another RAM block", with_byte(block, ord("X")))
-    footer = good.index(b"\x7e\x00\x00\x00\x02")
+    footer = good.index(b"\x7e\x00\x00\x00\x01")
     _rejected(stage, "a wrong footer mark", with_byte(footer, 0))
     _rejected(stage, "a wrong footer number", with_byte(footer + 4, 9))
     section = good.index(b"\x0bglobalstate")
