@@ -57,6 +57,10 @@ def find_vmd() -> Program:
     return Program("vmd", (str(script),), guests)
 
 
+class Unavailable(Exception):
+    """The host cannot offer what a question needs; the text says what."""
+
+
 class Machine:
     """One running program. Which of `qmp`, `human`, `serial` is there depends on how it started."""
 
@@ -115,6 +119,7 @@ class Stage:
         serial: bool = False,
         guest: str = "idle",
         file_limit: int | None = None,
+        disk: str | None = None,
     ) -> Machine:
         """Start the program in the stage's directory.
 
@@ -122,10 +127,12 @@ class Stage:
         `human`: a human monitor on a "pipe", a "pty" or a "socket".
         `serial`: with the first serial line connected.
         `guest`: who lives in it; `file_limit`: once it runs, no file may grow beyond so many bytes.
+        `disk`: mounted as the directory `disk`, a file system of its own of this size.
         """
         self.note(self.normal(f"$ program {arguments}"))
         self._firmware = "none" not in arguments.partition("-machine ")[2].split(",")[0].split()
-        argv = [*self.program.argv, *shlex.split(arguments), "-display", "none"]
+        argv = [*self._on_disk(disk), *self.program.argv, *shlex.split(arguments)]
+        argv += ["-display", "none"]
         argv += self.program.guests[guest]
         if guest.startswith("ab"):
             sector = ab_sector(suspend=guest.endswith("suspend"))
@@ -223,6 +230,17 @@ class Stage:
 
     def _note_screen(self, row: str) -> None:
         self.note(self.normal(row))
+
+    def _on_disk(self, size: str | None) -> list[str]:
+        """A command that runs another with a small disk mounted, which only that one sees."""
+        if size is None:
+            return []
+        self.file("disk").mkdir(exist_ok=True)
+        mount = f"mount -t tmpfs -o size={size} none disk"
+        isolated = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+        if subprocess.run([*isolated, mount], cwd=self.directory, capture_output=True).returncode:
+            raise Unavailable("this host lets nobody mount a tmpfs")
+        return [*isolated, f'{mount} && exec "$0" "$@"']
 
     def _connection(self, handed: contextlib.ExitStack) -> tuple[socket.socket, int]:
         """A connection that is made before the program starts: (our end, the listener's fd)."""

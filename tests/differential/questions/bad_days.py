@@ -93,6 +93,19 @@ def a_full_disk_for_a_paused_machine(stage: Stage) -> None:
     _disk_full(stage, "cpr-reboot", "stop")
 
 
+def a_disk_that_is_really_full(stage: Stage) -> None:
+    ram_full_of_data(stage)
+    machine = stage.start(PRIVATE, disk="1m")
+    capabilities(machine, "events")
+    machine.qmp.execute("migrate-set-parameters", {"mode": "cpr-reboot"})
+    machine.qmp.execute("migrate", {"uri": "file:disk/vm.state"})
+    settle(machine, "failed")
+    machine.qmp.execute("query-migrate")
+    machine.qmp.execute("query-status")
+    save(machine)
+    leave(machine)
+
+
 def a_full_disk_at_the_human_monitor(stage: Stage) -> None:
     machine = stage.start(NONE, qmp=False, human="pipe", file_limit=8192)
     machine.human.type("migrate_set_parameter mode cpr-reboot")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.differential.scenes import NONE, PRIVATE, Q35, SHARED, capabilities, leave
+from tests.differential.wires import OPTIONAL
 
 if TYPE_CHECKING:
     from tests.differential.stage import Stage
@@ -170,6 +171,21 @@ def global_options_preset_migration(stage: Stage) -> None:
     leave(machine)
     stage.refused(f"{NONE} -global migration.mode=bogus")
     stage.refused(f"{NONE} -global migration.x-ignore-shared=on")
+
+
+def commands_that_exist(stage: Stage) -> None:
+    """vmd may know fewer commands than QEMU, and none that QEMU does not know."""
+    machine = stage.start(NONE, human="socket")
+    machine.qmp.execute("query-commands", optional=True)
+    for line in ("help", "help info"):
+        machine.human.type(line, view=_names)
+    leave(machine)
+
+
+def _names(rows: list[str]) -> list[str]:
+    """What a help screen lists: each entry without its words, which are our own."""
+    entries = [row.partition(" -- ")[0] for row in rows[1:] if " -- " in row]
+    return rows[:1] + [OPTIONAL + entry for entry in entries]
 
 
 def qmp_lines_that_are_no_commands(stage: Stage) -> None:
