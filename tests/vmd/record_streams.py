@@ -76,8 +76,6 @@ class Qemu:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            errors="surrogateescape",
         )
         self._read()
         self.execute("qmp_capabilities")
@@ -93,7 +91,7 @@ class Qemu:
     def execute(self, command: str, **arguments: Any) -> Any:
         assert self.process.stdin is not None
         message = {"execute": command, "arguments": arguments}
-        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.write(json.dumps(message).encode() + b"\n")
         self.process.stdin.flush()
         reply = self._read()
         if "error" in reply:
@@ -116,7 +114,9 @@ class Qemu:
         with contextlib.suppress(EOFError, BrokenPipeError):
             self.execute("quit")
         _, errors = self.process.communicate()
-        return [line.removeprefix("qemu-system-x86_64: ") for line in errors.splitlines()]
+        # Names in damaged streams are any bytes, and may contain other ends of lines.
+        lines = errors.decode("utf-8", "surrogateescape").split("\n")[:-1]
+        return [line.removeprefix("qemu-system-x86_64: ") for line in lines]
 
 
 def save(source: Source, directory: str) -> bytes:

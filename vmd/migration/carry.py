@@ -70,7 +70,9 @@ def described_devices(data: bytes) -> list[Description] | None:
     except (ValueError, RecursionError):
         return None
     devices = document.get("devices") if isinstance(document, dict) else None
-    return devices if isinstance(devices, list) else None
+    if not isinstance(devices, list):
+        return None
+    return [d for d in devices if isinstance(d, dict) and isinstance(d.get("name"), str)]
 
 
 class Tail:
@@ -124,18 +126,19 @@ def section_end(
         if data[end : end + 5] == head.footer:
             return end
         described = described[1:]
-    end = start
-    while (end := data.find(head.footer, end)) >= 0:
-        if _may_follow(data, end + 5, described):
-            return end
-        end += 1
+    for names in (described, []) if described else ([],):
+        end = start
+        while (end := data.find(head.footer, end)) >= 0:
+            if _may_follow(data, end + 5, names):
+                return end
+            end += 1
     raise invalid(f"Missing section footer for {head.idstr}")
 
 
 def _size_or_zero(description: Description) -> int:
     try:
-        return described_size(description)
-    except (KeyError, TypeError, ValueError, AttributeError):
+        return max(described_size(description), 0)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
         return 0
 
 
@@ -149,7 +152,7 @@ def _may_follow(data: bytes | bytearray, at: int, described: list[Description]) 
     length = match[1][0]
     name = bytes(data[match.end() : match.end() + length])
     if described:
-        return name == str(described[0].get("name")).encode()
+        return name == str(described[0]["name"]).encode()
     return len(name) == length > 0 and name.isascii() and text(name).isprintable()
 
 
