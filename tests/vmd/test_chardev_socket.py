@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import itertools
 import os
 import re
 import socket
@@ -64,7 +65,7 @@ async def test_the_filename_tells_whether_somebody_is_there(stage: Stage, path: 
 
 
 async def test_one_client_at_a_time_the_next_is_served_afterwards(stage: Stage, path: str) -> None:
-    device, listener = await stage.open(server(path))
+    _device, listener = await stage.open(server(path))
     with closing(dial(path)) as first, closing(dial(path)) as second:
         await listener.hears("opened")
         second.send(b"two")
@@ -207,7 +208,11 @@ async def test_the_first_descriptor_that_comes_with_input_is_kept(
     stage: Stage, path: str, tmp_path: Path
 ) -> None:
     device, listener = await stage.open(server(path))
-    with closing(dial(path)) as peer, open(tmp_path / "a", "w+") as a, open(tmp_path / "b", "w") as b:
+    with (
+        closing(dial(path)) as peer,
+        open(tmp_path / "a", "w+") as a,
+        open(tmp_path / "b", "w") as b,
+    ):
         assert device.take_fd() is None
         send_fds(peer, b"x", a.fileno(), b.fileno())
         await listener.has_input(b"x")
@@ -255,8 +260,7 @@ async def test_each_message_brings_its_own_descriptor(stage: Stage, path: str) -
             send_fds(peer, b"cmd%d" % number, reader)
         await listener.has_input(b"cmd0cmd1")
         assert taken == [
-            (b"cmd%d" % number, os.fstat(reader).st_ino)
-            for number, (reader, _) in enumerate(pipes)
+            (b"cmd%d" % number, os.fstat(reader).st_ino) for number, (reader, _) in enumerate(pipes)
         ]
     for fd in (fd for pair in pipes for fd in pair):
         os.close(fd)
@@ -341,7 +345,9 @@ async def test_a_busy_port_is_passed_over_up_to_the_last(stage: Stage) -> None:
     with pytest.raises(QmpError, match="Failed to find an available port: Address already in use"):
         await stage.open(f"tcp:127.0.0.1:{port},server=on,wait=off")
     # Some port above is free.
-    other, _ = await stage.open(f"tcp:127.0.0.1:{port},to={min(port + 50, 65535)},server=on,wait=off")
+    other, _ = await stage.open(
+        f"tcp:127.0.0.1:{port},to={min(port + 50, 65535)},server=on,wait=off"
+    )
     assert other.filename.startswith("disconnected:tcp:127.0.0.1:")
     assert other.filename != device.filename
 
@@ -413,13 +419,11 @@ async def test_telnet_offers_first_and_its_commands_are_not_input(stage: Stage) 
 
 
 @given(st.binary(max_size=30), st.lists(st.integers(0, 60), max_size=4))
-def test_telnet_gives_back_what_was_escaped_however_it_is_cut(
-    data: bytes, cuts: list[int]
-) -> None:
+def test_telnet_gives_back_what_was_escaped_however_it_is_cut(data: bytes, cuts: list[int]) -> None:
     escaped = data.replace(b"\xff", b"\xff\xff")
     places = [0, *sorted(min(cut, len(escaped)) for cut in cuts), len(escaped)]
     telnet = TelnetFilter()
-    pieces = [telnet.strip(escaped[a:b]) for a, b in zip(places, places[1:], strict=False)]
+    pieces = [telnet.strip(escaped[a:b]) for a, b in itertools.pairwise(places)]
     assert b"".join(pieces) == data
 
 
