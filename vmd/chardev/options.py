@@ -191,14 +191,14 @@ def _legacy_pairs(filename: str) -> list[tuple[str, str]] | None:
         # The whole rest is the path, commas and all.
         return [("backend", kind), ("path", rest)]
     if colon and kind == "unix":
-        return [*_more(rest, "path"), ("backend", "socket")]
+        return [("backend", "socket"), *_more(rest, "path")]
     if colon and kind in ("tcp", "telnet"):
         match = re.fullmatch(_INET, rest)
         if match is None:
             return None
         host, port, more = match.groups()
         telnet = [("telnet", "on")] if kind == "telnet" else []
-        return [("host", host), ("port", port), *_more(more or ""), ("backend", "socket"), *telnet]
+        return [("backend", "socket"), ("host", host), ("port", port), *_more(more or ""), *telnet]
     raise QmpError(f"'{filename}' is not a valid char driver")
 
 

@@ -33,7 +33,7 @@ FD_SPACE = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 def check_socket(options: Mapping[str, Any]) -> None:
     """Refuse options that exclude each other, in QEMU's order and words."""
     server: bool = options.get("server", True)
-    redials = "reconnect" in options or "reconnect-ms" in options
+    redials = bool(options.get("reconnect", 0) or options.get("reconnect-ms", 0))
     if redials and options["addr"]["type"] == "fd":
         raise QmpError("'reconnect' option is incompatible with 'fd' address type")
     if redials and server:

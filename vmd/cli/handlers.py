@@ -7,89 +7,33 @@ QmpError with QEMU's text, or Quit where the option ends the process. From syste
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qapi.error import QmpError
-from vmd.chardev.options import CHARDEV, parse_legacy
 from vmd.cli import lists
 from vmd.cli.config import (
     AccelRequest,
-    ChardevRequest,
-    Config,
     CpuRequest,
     GlobalRequest,
     IncomingRequest,
-    MonitorRequest,
     NumaRequest,
     ObjectRequest,
-    PortRequest,
 )
-from vmd.cli.report import Quit, Report
+from vmd.cli.parsing import Parsing, list_help, parse_json
+from vmd.cli.report import Quit
 from vmd.options import (
     HELP_WORDS,
-    HelpWanted,
     OptionList,
     Options,
-    escape,
     merge_trees,
     parse_boolean,
     parse_keyval,
-    parse_options,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from qapi.schema import Schema
 
 # Patterns are compiled when they are first used: most of them never are.
 _UUID = "-".join(f"[0-9a-fA-F]{{{width}}}" for width in (8, 4, 4, 4, 12))
 _GLOBAL = r"(?s)([^.=]{1,63})\.([^=]{1,63})=(.*)"
 _URI = r"[a-zA-Z][a-zA-Z0-9+.]*:"
-
-
-class Parsing:
-    """The configuration as it grows, and what only the parser has to remember."""
-
-    def __init__(self, config: Config, report: Report, load: Callable[[], Schema]) -> None:
-        self.config = config
-        self.report = report
-        self.load_schema = load
-        self.merged: dict[str, list[tuple[str, str]]] = {}
-        self.ids: set[tuple[str, str]] = set()
-        self.default_monitor = True
-        self.monitors_seen = 0
-        self.guest_name_in_messages = False
-
-    def options(self, known: OptionList, where: str, text: str) -> Options:
-        """The argument taken apart; merged lists come with all that was said before."""
-
-        def warn(message: str, hint: str) -> None:
-            self.report.warning(message, where, hint)
-
-        try:
-            options = parse_options(text, known, warn)
-        except HelpWanted:
-            raise Quit(1, list_help(known)) from None
-        if known.merge:
-            pairs = self.merged.setdefault(known.name, [])
-            pairs.extend(options.pairs)
-            return Options(None, tuple(pairs))
-        self.take_id(known.name, options.id)
-        return options
-
-    def take_id(self, group: str, identifier: str | None) -> None:
-        if identifier is not None:
-            if (group, identifier) in self.ids:
-                raise QmpError(f"Duplicate ID '{identifier}' for {group}")
-            self.ids.add((group, identifier))
-
-
-def list_help(known: OptionList) -> str:
-    """What `help` as a parameter prints: the names of an option's parameters and their types."""
-    words = {"bool": "bool (on/off)", "number": "num", "size": "size", "str": "str"}
-    rows = [f"  {name}=<{words[kind]}>\n" for name, kind in sorted((known.kinds or {}).items())]
-    return f"{known.name} options:\n" + "".join(rows)
 
 
 # The machine and what it is made of
@@ -204,22 +148,6 @@ def global_(state: Parsing, where: str, arg: str) -> None:
     state.config.globals.append(GlobalRequest(where, driver, name, value))
 
 
-def parse_json(text: str) -> object:
-    """One JSON document, in QEMU's dialect and with its complaints."""
-    from monitor.json import INCOMPLETE, JsonDecoder
-
-    decoder = JsonDecoder()
-    decoder.feed(text.encode(errors="surrogateescape") + b"\n")
-    value = decoder.next()
-    if isinstance(value, Exception):
-        raise QmpError(str(value))
-    if value is INCOMPLETE:
-        raise QmpError("JSON parse error, premature EOI")
-    if decoder.next() is not INCOMPLETE:
-        raise QmpError("Expecting at most one JSON value")
-    return value
-
-
 # Who it is and what it does
 
 
@@ -323,82 +251,7 @@ def vmd(state: Parsing, where: str, arg: str) -> None:
     state.config.vmd.update(state.options(lists.VMD, where, arg).pairs)
 
 
-# Character devices and who uses them
-
-
-def chardev(state: Parsing, where: str, arg: str) -> None:
-    options = state.options(CHARDEV, where, arg)
-    state.config.chardevs.append(ChardevRequest(where, options))
-
-
-def mon(state: Parsing, where: str, arg: str) -> None:
-    options = state.options(lists.MON, where, arg)
-    state.config.monitors.append(MonitorRequest(where, options))
-    state.default_monitor = False
-
-
-def monitor(state: Parsing, where: str, arg: str) -> None:
-    state.default_monitor = False
-    # QEMU looks at the first four letters only.
-    if not arg.startswith("none"):
-        add_monitor(state, where, arg, "readline")
-
-
-def qmp(state: Parsing, where: str, arg: str) -> None:
-    state.default_monitor = False
-    add_monitor(state, where, arg, "control")
-
-
-def qmp_pretty(state: Parsing, where: str, arg: str) -> None:
-    state.default_monitor = False
-    add_monitor(state, where, arg, "control", pretty=True)
-
-
-def add_monitor(state: Parsing, where: str, filename: str, mode: str, pretty: bool = False) -> None:
-    """A monitor on a chardev of its own, `compat_monitorN`, or on `chardev:ID`."""
-    if filename.startswith("chardev:"):
-        label = filename[len("chardev:") :]
-        _check_label(label)
-    else:
-        label = f"compat_monitor{state.monitors_seen}"
-        state.config.chardevs.append(_legacy(state, where, label, filename))
-    state.monitors_seen += 1
-    state.take_id("mon", label)
-    pairs = [("mode", mode), ("chardev", label)]
-    if mode == "control":
-        pairs.append(("pretty", "on" if pretty else "off"))
-    state.config.monitors.append(MonitorRequest(where, Options(label, tuple(pairs))))
-
-
-def _check_label(label: str) -> None:
-    try:
-        parse_options(f"id={escape(label)}", lists.MON)
-    except QmpError as error:
-        # Here QEMU leaves its hint out.
-        raise QmpError(error.desc) from None
-
-
-def _legacy(state: Parsing, where: str, label: str, filename: str) -> ChardevRequest:
-    try:
-        options = parse_legacy(label, filename)
-        if options is not None:
-            state.take_id("chardev", label)
-            return ChardevRequest(where, options)
-    except QmpError as error:
-        state.report.error(error.desc, where, error.hint)
-    raise QmpError(f"parse error: {filename}")
-
-
-def serial(state: Parsing, where: str, arg: str) -> None:
-    state.config.serials.append(PortRequest(where, arg))
-    if arg.startswith("mon:"):
-        state.default_monitor = False
-
-
-def parallel(state: Parsing, where: str, arg: str) -> None:
-    state.config.parallels.append(PortRequest(where, arg))
-    if arg.startswith("mon:"):
-        state.default_monitor = False
+# What is there without being asked for
 
 
 def nodefaults(state: Parsing, where: str, arg: str) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from vmd.cli import chardev_handlers as chardevs
 from vmd.cli import handlers as do
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from vmd.cli.parsing import Parsing
 
 
 class Option(NamedTuple):
@@ -15,14 +18,14 @@ class Option(NamedTuple):
 
     name: str
     takes_argument: bool
-    handle: Callable[[do.Parsing, str, str], None]
+    handle: Callable[[Parsing, str, str], None]
 
 
-def _with(name: str, handle: Callable[[do.Parsing, str, str], None]) -> Option:
+def _with(name: str, handle: Callable[[Parsing, str, str], None]) -> Option:
     return Option(name, True, handle)
 
 
-def _bare(name: str, handle: Callable[[do.Parsing, str, str], None]) -> Option:
+def _bare(name: str, handle: Callable[[Parsing, str, str], None]) -> Option:
     return Option(name, False, handle)
 
 
@@ -53,13 +56,13 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         _with("vga", do.vga),
     ),
     "Character device options": (
-        _with("chardev", do.chardev),
-        _with("serial", do.serial),
-        _with("parallel", do.parallel),
-        _with("monitor", do.monitor),
-        _with("qmp", do.qmp),
-        _with("qmp-pretty", do.qmp_pretty),
-        _with("mon", do.mon),
+        _with("chardev", chardevs.chardev),
+        _with("serial", chardevs.serial),
+        _with("parallel", chardevs.parallel),
+        _with("monitor", chardevs.monitor),
+        _with("qmp", chardevs.qmp),
+        _with("qmp-pretty", chardevs.qmp_pretty),
+        _with("mon", chardevs.mon),
     ),
     "Debug/Expert options": (
         _bare("S", do.paused),
