@@ -280,6 +280,16 @@ def test_messages_carry_the_time_and_the_guests_name_when_asked() -> None:
     assert report.said == ("2023-11-14T22:13:20.123456Z vm0 qemu-system-x86_64: -x y: no\ntry z\n")
 
 
+def test_a_notice_belongs_to_the_option_that_is_at_work() -> None:
+    report = KeptReport()
+    with report.at("-qmp unix:s,server"):
+        report.info("waiting")
+    report.info("done")
+    assert report.said == (
+        "qemu-system-x86_64: -qmp unix:s,server: info: waiting\nqemu-system-x86_64: info: done\n"
+    )
+
+
 def test_every_option_has_a_word_in_the_help() -> None:
     assert set(TEXTS) == set(OPTIONS)
 

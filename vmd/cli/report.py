@@ -32,6 +32,7 @@ class Report:
         self.program = program
         self.timestamps = False
         self.guest_name = ""
+        self.place = ""
         self._clock = clock
 
     def error(self, text: str, where: str = "", hint: str = "") -> None:
@@ -41,7 +42,8 @@ class Report:
         self._say(f"warning: {text}", where, hint)
 
     def info(self, text: str, where: str = "", hint: str = "") -> None:
-        self._say(f"info: {text}", where, hint)
+        """What is said inside an `at` block belongs to its place."""
+        self._say(f"info: {text}", where or self.place, hint)
 
     def at(self, where: str) -> Place:
         """With-block in which a QmpError is reported as `where`'s and ends the process."""
@@ -81,14 +83,14 @@ class Report:
 class Place:
     """See Report.at."""
 
-    __slots__ = ("_report", "_where")
+    __slots__ = ("_outer", "_report", "_where")
 
     def __init__(self, report: Report, where: str) -> None:
         self._report = report
         self._where = where
 
     def __enter__(self) -> None:
-        pass
+        self._outer, self._report.place = self._report.place, self._where
 
     def __exit__(
         self,
@@ -96,5 +98,6 @@ class Place:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._report.place = self._outer
         if isinstance(error, QmpError):
             raise self._report.refuse(error, self._where) from None
