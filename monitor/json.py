@@ -209,6 +209,18 @@ class JsonDecoder:
             if document is not INCOMPLETE:
                 return document
 
+    def end(self) -> object:
+        """No more bytes will come: a last value, a JsonError object, or INCOMPLETE for nothing."""
+        begun = self._lexer.begun
+        if begun[:1] in (b'"', b"'"):
+            return parse_error(f"stray '{stray_text(begun)}'")
+        self.feed(b"\n")  # ends a number or a keyword
+        document = self.next()
+        if document is not INCOMPLETE or not self._tokens:
+            return document
+        result = self._parser.result
+        return result if isinstance(result, JsonError) else parse_error("premature EOI")
+
     def _token(self, kind: str, text: bytes) -> object:
         """Count brackets and tokens; the parser's result once they balance or cannot any more."""
         if kind == "{":

@@ -155,6 +155,11 @@ class Lexer:
         """True if the next byte begins something new."""
         return self._state == State.START
 
+    @property
+    def begun(self) -> bytes:
+        """The text of a token that has begun and not ended."""
+        return bytes(self._begun)
+
     def next(self, data: bytes, pos: int) -> tuple[str | None, bytes, int]:
         """The next token of data[pos:] as (kind, text, position behind it).
 

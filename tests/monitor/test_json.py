@@ -220,3 +220,29 @@ def test_a_token_may_be_as_long_as_the_limit_in_pieces_or_at_once() -> None:
         found, _, pos = lexer.next(text[:4], 0)
         assert (found, pos) == (None, 4)
         assert lexer.next(text[4:], 0)[0] == kind
+
+
+@pytest.mark.parametrize(
+    ("data", "desc"),
+    [
+        # As `qemu-system-x86_64 -object '…'` says it, 10.0.2.
+        (b"{bad", "JSON parse error, invalid keyword 'bad'"),
+        (b"{", "JSON parse error, premature EOI"),
+        (b'{"a":1', "JSON parse error, premature EOI"),
+        (b'{["x",', "JSON parse error, premature EOI"),
+        (b'{"abc', "JSON parse error, stray '\"abc'"),
+        (b'{"a" 1', "JSON parse error, missing : in object pair"),
+    ],
+)
+def test_input_that_ends_too_early_is_told_as_qemu_tells_it(data: bytes, desc: str) -> None:
+    decoder = JsonDecoder()
+    decoder.feed(data)
+    assert decoder.next() is INCOMPLETE
+    assert str(decoder.end()) == desc
+
+
+def test_nothing_at_the_end_is_no_error() -> None:
+    decoder = JsonDecoder()
+    decoder.feed(b'{"a": 1} ')
+    assert decoder.next() == {"a": 1}
+    assert decoder.end() is INCOMPLETE

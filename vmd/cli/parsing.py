@@ -64,12 +64,14 @@ def parse_json(text: str) -> object:
     from monitor.json import INCOMPLETE, JsonDecoder
 
     decoder = JsonDecoder()
-    decoder.feed(text.encode(errors="surrogateescape") + b"\n")
+    decoder.feed(text.encode(errors="surrogateescape"))
     value = decoder.next()
+    if value is INCOMPLETE:
+        value = decoder.end()
     if isinstance(value, Exception):
         raise QmpError(str(value))
     if value is INCOMPLETE:
         raise QmpError("JSON parse error, premature EOI")
-    if decoder.next() is not INCOMPLETE:
+    if decoder.end() is not INCOMPLETE:
         raise QmpError("Expecting at most one JSON value")
     return value
