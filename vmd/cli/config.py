@@ -174,4 +174,5 @@ class Config:
         self.pidfile: str | None = None
         self.logfile: str | None = None
         self.memory_lock = "off"  # "on", "off" or "on-fault"
+        self.images: list[str] = []  # words that are no options: disk images
         self.vmd: dict[str, str] = {}  # -vmd guest=NAME[,key=value…]

@@ -23,7 +23,7 @@ from vmd.chardev.registry import Chardevs
 from vmd.cli import ports
 from vmd.cli.build import build_machine
 from vmd.cli.cpus import check_cpu
-from vmd.cli.settle import choose_machine, settle
+from vmd.cli.settle import check_images, choose_machine, settle
 from vmd.cli.signals import SignalWatch
 from vmd.clock import RealClock
 from vmd.fdset import FdSets
@@ -82,6 +82,7 @@ class Daemon:
                 with self._report.at(request.where):
                     await self._open_chardev(request)
             settle(self._config, self._report)
+            check_images(self._config, self._report)
             check_cpu(self._config, self._report)
             self._machine = machine = build_machine(
                 self._config, self._report, self._clock, self._fdsets, self._end

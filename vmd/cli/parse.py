@@ -45,19 +45,25 @@ def parse(
     report = report or Report(program_name(argv))
     config = Config(report.program)
     state = Parsing(config, report, load)
-    for option, where, argument in _scan(argv, report):
+    for option, where, argument in _scan(argv, report, config.images):
         with report.at(where):
             option.handle(state, where, argument)
     _fill_in_defaults(state)
     return config
 
 
-def _scan(argv: Sequence[str], report: Report) -> list[tuple[Option, str, str]]:
-    """(option, how it was written, its argument) for each; Quit where one is wrong."""
+def _scan(argv: Sequence[str], report: Report, images: list[str]) -> list[tuple[Option, str, str]]:
+    """(option, how it was written, its argument) for each; Quit where one is wrong.
+
+    A word that is no option is a disk image, as in QEMU.
+    """
     found: list[tuple[Option, str, str]] = []
     words = iter(argv[1:])
     for word in words:
-        option = OPTIONS.get(word.removeprefix("-").removeprefix("-")) if word[:1] == "-" else None
+        if word[:1] != "-":
+            images.append(word)
+            continue
+        option = OPTIONS.get(word.removeprefix("-").removeprefix("-"))
         if option is None:
             raise report.refuse(QmpError("invalid option"), word)
         if not option.takes_argument:
