@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from typing import NamedTuple
 
 from vmd.memory.ramblock import RamBlock
 
@@ -14,13 +13,16 @@ if TYPE_CHECKING:
 FOUR_GIB = 1 << 32
 
 
-class Range(NamedTuple):
+class Range:
     """`length` bytes of `block` from `offset` appear at the guest address `start`."""
 
-    start: int
-    length: int
-    block: RamBlock
-    offset: int
+    __slots__ = ("block", "length", "offset", "start")
+
+    def __init__(self, start: int, length: int, block: RamBlock, offset: int) -> None:
+        self.start = start
+        self.length = length
+        self.block = block
+        self.offset = offset
 
 
 def split_ram(size: int, *, q35: bool) -> list[tuple[int, int, int]]:

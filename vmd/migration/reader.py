@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from vmd.migration import stream
 from vmd.migration.carry import Head, Tail, described_devices, early_end, section_end
+from vmd.migration.commands import check_command, check_length
 from vmd.migration.ram import IDSTR as RAM
 from vmd.migration.ram import SECTION_VERSION as RAM_VERSION
 from vmd.migration.sections import configuration_section, parse_configuration
@@ -319,46 +320,17 @@ class StreamReader:
         length = yield from source.be16()
         if source.failed:
             raise io_error()
-        if number not in _COMMANDS:
-            raise invalid(f"MIG_CMD 0x{number:x} unknown (len 0x{length:x})")
-        name, expected = _COMMANDS[number]
-        if expected is not None and length != expected:
-            raise LoadError(
-                errno.ERANGE,
-                f"{name} received with bad length - expecting {expected}, got {length}",
-            )
+        check_length(number, length)
         if number == stream.PACKAGED:
             yield from self._package(source)
             return
         payload = yield from source.take(length)
-        self._obey(number, name, payload)
-        self._tell(stream.Command(number, payload))
-
-    def _obey(self, number: int, name: str, payload: bytes) -> None:
-        """What a command may not say. Postcopy and COLO are states that are never entered."""
+        notice = check_command(number, payload, self.return_path)
+        if notice is not None:
+            self._notice(notice)
         if number == stream.OPEN_RETURN_PATH:
-            if self.return_path:
-                self._notice("CMD_OPEN_RETURN_PATH called when RP already open")
             self.return_path = True
-        elif number == stream.PING and not self.return_path:
-            value = int.from_bytes(payload, "big")
-            raise LoadError(errno.EPERM, f"CMD_PING (0x{value:x}) received with no return path")
-        elif number == stream.POSTCOPY_ADVISE and len(payload) == 16:
-            raise invalid("RAM postcopy is disabled but have 16 byte advise")
-        elif number == stream.POSTCOPY_ADVISE and payload:
-            raise invalid(f"CMD_POSTCOPY_ADVISE invalid length ({len(payload)})")
-        elif number in _POSTCOPY_ONLY:
-            raise LoadError(errno.EPERM, f"CMD_{name} in wrong postcopy state (0)")
-        elif number == stream.ENABLE_COLO:
-            raise invalid(
-                "ENABLE_COLO command come in migration stream, but x-colo capability is not set"
-            )
-        elif number == stream.POSTCOPY_RESUME:
-            self._notice("loadvm_postcopy_handle_resume: illegal resume received")
-        elif number == stream.RECV_BITMAP:
-            if len(payload) < 1 or len(payload) != payload[0] + 1:
-                raise invalid(f"loadvm_handle_recv_bitmap: invalid payload length ({len(payload)})")
-            self._notice("migrate_send_rp_recv_bitmap: MSG_RP_RECV_BITMAP only used for recovery")
+        self._tell(stream.Command(number, payload))
 
     def _package(self, source: Source) -> Parse[None]:
         """A piece of stream inside the stream, read whole before it is looked at."""
@@ -370,23 +342,6 @@ class StreamReader:
                 f"CMD_PACKAGED: Buffer receive fail ret={len(data)} length={signed32(length)}",
             )
         yield from self._sections(Source(data))
-
-
-# Commands and the length of their payload (None: it varies)
-_COMMANDS: dict[int, tuple[str, int | None]] = {
-    stream.OPEN_RETURN_PATH: ("OPEN_RETURN_PATH", 0),
-    stream.PING: ("PING", 4),
-    stream.POSTCOPY_ADVISE: ("POSTCOPY_ADVISE", None),
-    stream.POSTCOPY_LISTEN: ("POSTCOPY_LISTEN", 0),
-    stream.POSTCOPY_RUN: ("POSTCOPY_RUN", 0),
-    stream.POSTCOPY_RAM_DISCARD: ("POSTCOPY_RAM_DISCARD", None),
-    stream.PACKAGED: ("PACKAGED", 4),
-    stream.ENABLE_COLO: ("ENABLE_COLO", None),
-    stream.POSTCOPY_RESUME: ("POSTCOPY_RESUME", 0),
-    stream.RECV_BITMAP: ("RECV_BITMAP", None),
-    stream.SWITCHOVER_START: ("SWITCHOVER_START", 0),
-}
-_POSTCOPY_ONLY = (stream.POSTCOPY_LISTEN, stream.POSTCOPY_RUN, stream.POSTCOPY_RAM_DISCARD)
 
 
 def _head(source: Source, kind: int) -> Parse[Head]:
