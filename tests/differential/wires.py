@@ -258,9 +258,7 @@ class Human:
         """
         self.press(line.encode() + self._enter)
         self._until_prompt(self._row)
-        if optional:
-            view = _optional_rows
-        return self._note_up_to(self._screen.cursor.y, view)
+        return self._note_up_to(self._screen.cursor.y, _optional_rows if optional else view)
 
     def type_until(self, line: str, wanted: str) -> None:
         """Ask again and again until the answer contains `wanted`; only that one is noted."""
