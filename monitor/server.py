@@ -44,7 +44,7 @@ class CharBackend(Protocol):
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
     def take_fd(self) -> int | None: ...
-    def disconnect(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class QmpMonitor:
@@ -125,9 +125,11 @@ class QmpMonitor:
             self._out_size = 0
             self.backend.write(data)
             backlog = self.backend.backlog
-            self._congested = backlog > HIGH_WATER
             if backlog > HARD_LIMIT:
-                self._give_up()
+                # It does not read, and others are not to suffer.
+                self.backend.abort()
+            else:
+                self._congested = backlog > HIGH_WATER
         self._regulate()
 
     # What handlers and the machine's wiring call
@@ -216,11 +218,6 @@ class QmpMonitor:
                 self.backend.pause_reading()
             else:
                 self.backend.resume_reading()
-
-    def _give_up(self) -> None:
-        """The client does not read: the connection is closed, others are not to suffer."""
-        self._connected = False
-        self.backend.disconnect()
 
 
 def broadcast_event(

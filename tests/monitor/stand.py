@@ -85,8 +85,11 @@ class Backend:
     def take_fd(self) -> int | None:
         return self.fds.pop(0) if self.fds else None
 
-    def disconnect(self) -> None:
+    def abort(self) -> None:
         self.disconnected = True
+        self.backlog = 0
+        if self.frontend is not None:
+            self.frontend.closed()
 
     # The peer's side
 

@@ -87,6 +87,19 @@ async def test_a_pipe_may_be_one_fifo_for_both_ways(stage: Stage, tmp_path: Path
 # Memory
 
 
+async def test_aborting_a_pipe_drops_its_output_and_starts_over(
+    stage: Stage, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "p.in")
+    os.mkfifo(tmp_path / "p.out")
+    device, listener = await stage.open(f"pipe:{tmp_path / 'p'}")
+    device.write(bytes(1 << 20))
+    assert device.backlog > 0
+    device.abort()
+    assert device.backlog == 0
+    assert listener.heard == ["opened", "closed", "opened"]
+
+
 async def test_null_and_vc_swallow_everything_and_are_open(stage: Stage) -> None:
     for name in ("null", "vc"):
         device, listener = await stage.open(name)

@@ -179,6 +179,22 @@ async def test_disconnect_gives_up_on_a_peer_that_leaves(stage: Stage, path: str
     await listener.hears("closed")
 
 
+async def test_abort_drops_what_the_peer_has_not_taken(stage: Stage, path: str) -> None:
+    device, listener = await stage.open(server(path))
+    with closing(dial(path)) as peer:
+        await listener.hears("opened")
+        device.write(bytes(8 << 20))
+        assert device.backlog > 0
+        device.abort()
+        assert listener.heard == ["opened", "closed"]
+        assert (device.backlog, device.is_open) == (0, False)
+        data = await read(peer)
+        while data:
+            data = await read(peer)
+    with closing(dial(path)):
+        await listener.until(lambda: listener.heard.count("opened") == 2)
+
+
 async def test_writing_to_a_peer_that_is_gone_is_quiet(stage: Stage, path: str) -> None:
     device, listener = await stage.open(server(path))
     peer = dial(path)

@@ -49,6 +49,7 @@ class Driver(Protocol):
     def resume(self) -> None: ...
     def take_fd(self) -> int | None: ...
     def disconnect(self) -> None: ...
+    def abort(self) -> None: ...
     def set_echo(self, echo: bool) -> None: ...
     def close(self) -> None: ...
 
@@ -174,6 +175,14 @@ class Chardev:
     def disconnect(self) -> None:
         """Close the present connection once all that was written is out."""
         self._driver.disconnect()
+
+    def abort(self) -> None:
+        """Close the present connection at once; what the peer has not taken is dropped.
+
+        Where there is no connection to close (a terminal, a pipe) only the output is dropped. The
+        frontend is told `closed` before this returns, and `opened` again if the peer stays.
+        """
+        self._driver.abort()
 
     def set_echo(self, echo: bool) -> None:
         """On a terminal: cooked and echoing (as QMP wants it), or raw. Elsewhere nothing."""

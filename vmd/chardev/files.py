@@ -85,6 +85,12 @@ class DescriptorDriver:
         # There is no connection to end: a file stays open as long as its chardev.
         pass
 
+    def abort(self) -> None:
+        if self._stream is not None:
+            self._stream.discard_output()
+            self._chardev.lost()
+            self._chardev.connected()
+
     def set_echo(self, echo: bool) -> None:
         pass
 

@@ -66,6 +66,9 @@ class MemoryDriver:
     def disconnect(self) -> None:
         pass
 
+    def abort(self) -> None:
+        pass
+
     def set_echo(self, echo: bool) -> None:
         pass
 

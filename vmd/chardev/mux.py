@@ -84,6 +84,9 @@ class MuxPort:
     def disconnect(self) -> None:
         self._mux.base.disconnect()
 
+    def abort(self) -> None:
+        self._mux.base.abort()
+
     def set_echo(self, echo: bool) -> None:
         self._mux.base.set_echo(echo)
 
@@ -305,6 +308,9 @@ class MuxDriver:
 
     def disconnect(self) -> None:
         self.base.disconnect()
+
+    def abort(self) -> None:
+        self.base.abort()
 
     def set_echo(self, echo: bool) -> None:
         self.base.set_echo(echo)

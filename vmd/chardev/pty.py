@@ -135,6 +135,10 @@ class PtyDriver:
         # The other side holds its end; there is nothing to close but the pty itself.
         pass
 
+    def abort(self) -> None:
+        if self._stream is not None:
+            self.ended()
+
     def set_echo(self, echo: bool) -> None:
         pass
 

@@ -244,6 +244,10 @@ class SocketDriver:
         if self._stream is not None:
             self._stream.finish(self.ended)
 
+    def abort(self) -> None:
+        if self._stream is not None:
+            self.ended()
+
     def set_echo(self, echo: bool) -> None:
         pass
 

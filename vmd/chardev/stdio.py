@@ -143,6 +143,12 @@ class StdioDriver:
     def disconnect(self) -> None:
         pass
 
+    def abort(self) -> None:
+        if self._stream is not None:
+            self._stream.discard_output()
+            self._chardev.lost()
+            self._chardev.connected()
+
     def close(self) -> None:
         if self._stream is None:
             return

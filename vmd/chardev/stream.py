@@ -183,9 +183,13 @@ class Stream:
         if self._hangup is not None:
             self._hangup.close()
             self._hangup = None
+        self.discard_output()
+        self._source = self._target = None
+
+    def discard_output(self) -> None:
+        """Forget what the descriptor has not taken."""
         self._stop_writing()
         self._drop_output()
-        self._source = self._target = None
 
     def _stop_writing(self) -> None:
         if self._target is not None:
