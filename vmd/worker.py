@@ -55,8 +55,10 @@ class Worker:
         while (job := self._jobs.get()) is not None:
             job()
 
-    def stop(self) -> None:
-        """Let the thread end when it has done what it was given."""
+    def stop(self, last: Callable[[], None] | None = None) -> None:
+        """Let the thread do what it was given, then `last`, and end. Nobody waits for that."""
         if self._thread is not None:
+            if last is not None:
+                self._jobs.put(last)
             self._jobs.put(None)
             self._thread = None

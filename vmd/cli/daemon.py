@@ -255,7 +255,7 @@ class Daemon:
             self._terminal.close()
             await asyncio.wait([self._terminal_task])
         self._chardevs.close()
-        if self._machine is not None:
+        if self._machine is not None and not self._machine.migration.uses_memory:
             for backend in self._machine.backends.values():
                 backend.close()
 

@@ -144,8 +144,15 @@ class Migration:
         patience.cancel()
 
     def abandon(self) -> None:
-        """The process ends."""
-        self.cancel()
+        """The process ends. A thread that still waits for a disk is left to it."""
+        if self._outgoing is not None and self._outgoing.under_way:
+            self._outgoing.abandon()
+        self._incoming.abandon()
+
+    @property
+    def uses_memory(self) -> bool:
+        """Whether RAM may still be read or filled by a thread, even after `abandon`."""
+        return self.under_way or self._incoming.under_way
 
     # Events.
 

@@ -70,6 +70,11 @@ class Incoming:
         """Whether it has begun and not ended yet."""
         return self.status in UNDER_WAY and self._task is not None
 
+    def abandon(self) -> None:
+        """The process ends: nobody waits for the rest of the stream."""
+        if self._task is not None and self.under_way:
+            self._task.cancel()
+
     async def settled(self) -> None:
         """Wait for the end, whatever it is."""
         if self._task is not None:
@@ -85,15 +90,12 @@ class Incoming:
         return info
 
     async def _run(self, channel: Channel) -> None:
-        # Not before a stream comes: it brings numpy.
-        from vmd.migration.load import load
         from vmd.migration.source import LoadError
 
         self._step(MigrationStatus.ACTIVE)
         worker = Worker("incoming")
         try:
-            arrival = await worker.run(lambda: load(self._vm, self._options, channel))
-            self._arrive(arrival)
+            self._arrive(await worker.run(lambda: self._load(channel)))
         except LoadError as error:
             self._fail([*error.lines], error.strerror)
         except QmpError as error:
@@ -101,8 +103,16 @@ class Incoming:
         except Exception as error:  # a bug must be told like a bad stream
             self._fail([f"{type(error).__name__}: {error}"], "Invalid argument")
         finally:
-            await worker.run(channel.close)
             worker.stop()
+
+    def _load(self, channel: Channel) -> Arrival:
+        # In the worker, and not before a stream comes: it brings numpy.
+        from vmd.migration.load import load
+
+        try:
+            return load(self._vm, self._options, channel)
+        finally:
+            channel.close()
 
     def _arrive(self, arrival: Arrival) -> None:
         """Everything is here: the machine takes the state that its source had."""

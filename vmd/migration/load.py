@@ -71,7 +71,12 @@ def load(vm: Vm, options: MigrationOptions, channel: Channel) -> Arrival:
         return vm.board.carries_devices
 
     reader = StreamReader(configuration(vm, options), ram, devices, accept)
-    records = _read_all(reader, channel)
+    try:
+        records = _read_all(reader, channel)
+    except BaseException:
+        for block in ram.blocks[len(vm.ram_blocks) :]:
+            block.close()
+        raise
     return _summarize(records, ram.blocks)
 
 

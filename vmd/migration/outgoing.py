@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         """Where the stream goes. `write` and `finish` may block and run in the worker."""
 
         path: str
+        written: int  # bytes that are in it, also of a write that failed
 
         def write(self, buffers: Sequence[Buffer]) -> int: ...
         def finish(self) -> None: ...
@@ -74,6 +75,7 @@ class Outgoing:
         self.error: str | None = None
         self.stats = MigrationStats()
         self._old_state: RunState | None = None
+        self._saver: RamSaver | None = None
         self._worker = Worker("migration")
         self._task: asyncio.Task[None] | None = None
         self._wakeup = asyncio.Event()
@@ -112,6 +114,12 @@ class Outgoing:
             self._step(MigrationStatus.CANCELLING)
             self._wakeup.set()
 
+    def abandon(self) -> None:
+        """The process ends: nobody waits for the disk any more, and the guest stays as it is."""
+        self.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
     def go_on(self) -> None:
         """`migrate-continue` in pre-switchover."""
         self._wakeup.set()
@@ -143,32 +151,35 @@ class Outgoing:
     # The task.
 
     async def _run(self, channel: Channel) -> None:
-        finished = False
-        saver = None
+        try:
+            failure = await self._send(channel)
+            await self._worker.run(channel.close)
+        finally:
+            self._worker.stop(channel.close)  # the task itself may have been cancelled
+        if self._saver is not None:
+            self._saver.close()
+        # Nothing is under way behind these: who hears of the end may start anew at once.
+        if self.status is MigrationStatus.CANCELLING:
+            self._resume_guest()
+            self._step(MigrationStatus.CANCELLED)
+        elif failure is not None:
+            self._fail(failure, channel)
+        else:
+            self._succeed()
+
+    async def _send(self, channel: Channel) -> str | None:
+        """Everything up to a whole file, or up to a cancel; why it failed, if it did."""
         try:
             saver = await self._setup(channel)
             await self._iterate(saver, channel)
             await self._complete(saver, channel)
-            finished = True
         except Cancelled:
             pass
         except QmpError as error:
-            if self._ram_flows:
-                ram = f"{save.ram_id(self._vm)}(ram)"
-                self._vm.report(f"failed to save SaveStateEntry with id(name): {ram}: -5")
-            self._fail(error.desc, channel)
+            return error.desc
         except Exception as error:  # a bug must lose no guest
-            self._fail(f"{type(error).__name__}: {error}", channel)
-        finally:
-            if saver is not None:
-                saver.close()
-            await self._worker.run(channel.close)
-            self._worker.stop()
-        if finished:
-            self._succeed()
-        elif self.status is MigrationStatus.CANCELLING:
-            self._resume_guest()
-            self._step(MigrationStatus.CANCELLED)
+            return f"{type(error).__name__}: {error}"
+        return None
 
     async def _setup(self, channel: Channel) -> RamSaver:
         ignore_shared = self._options.is_on("x-ignore-shared")
@@ -178,7 +189,7 @@ class Outgoing:
             # part of the first rate window).
             from vmd.migration.ram import RamSaver
 
-            saver = RamSaver(
+            self._saver = saver = RamSaver(
                 self._vm.ram_blocks,
                 ignore_shared=ignore_shared,
                 detect_zero=self._options.parameters["zero-page-detection"] != "none",
@@ -260,14 +271,14 @@ class Outgoing:
         self._step(MigrationStatus.COMPLETED)
 
     def _fail(self, reason: str, channel: Channel) -> None:
-        if self.status is MigrationStatus.CANCELLING:
-            return
         self.error = reason
+        if self._ram_flows:
+            ram = f"{save.ram_id(self._vm)}(ram)"
+            self._vm.report(f"failed to save SaveStateEntry with id(name): {ram}: -5")
         self._vm.report(reason)
-        if self.stats.transferred:
+        if channel.written:
             self._vm.report(
-                f"info: the state file '{channel.path}' is incomplete"
-                f" ({self.stats.transferred} bytes)"
+                f"info: the state file '{channel.path}' is incomplete ({channel.written} bytes)"
             )
         self._step(MigrationStatus.FAILED)
         self._resume_guest()

@@ -7,7 +7,9 @@ command's own error. Observed from migration/file.c.
 from __future__ import annotations
 
 import os
+import select
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
@@ -40,6 +42,7 @@ class OutgoingFile:
 
     def __init__(self, path: str, offset: int, fdset: FdSet) -> None:
         self.path = path
+        self.written = 0
         self._fd = _open(path, os.O_WRONLY | os.O_CREAT, "create", fdset)
         try:
             os.ftruncate(self._fd, offset)
@@ -68,6 +71,7 @@ class OutgoingFile:
                 reason = os.strerror(error.errno or 0)
                 raise QmpError(f"Unable to write to file: {reason}") from None
             total += written
+            self.written += written
             while views and written >= len(views[0]):
                 written -= len(views.pop(0))
             if views and written:
@@ -76,20 +80,23 @@ class OutgoingFile:
 
     def finish(self) -> None:
         """Make the file durable, then close it: only after this is a state file complete."""
+        fd, self._fd = self._fd, -1
         try:
-            if stat.S_ISREG(os.fstat(self._fd).st_mode):
-                os.fsync(self._fd)
+            try:
+                if stat.S_ISREG(os.fstat(fd).st_mode):
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
         except OSError as error:
             reason = os.strerror(error.errno or 0)
             raise QmpError(f"Unable to write to file: {reason}") from None
-        finally:
-            self.close()
 
     def close(self) -> None:
-        """Let go of the file as it is."""
+        """Let go of the file as it is; whether that works is of no interest any more."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            with suppress(OSError):
+                os.close(fd)
 
 
 class IncomingFile:
@@ -98,6 +105,7 @@ class IncomingFile:
     def __init__(self, path: str, offset: int, fdset: FdSet) -> None:
         self.path = path
         self._fd = _open(path, os.O_RDONLY, "open", fdset)
+        self._is_fifo = stat.S_ISFIFO(os.fstat(self._fd).st_mode)
         if offset:
             try:
                 os.lseek(self._fd, offset, os.SEEK_SET)
@@ -107,15 +115,28 @@ class IncomingFile:
                 raise QmpError(f"failed to seek to offset {offset:x}: {reason}") from None
 
     def read_into(self, buffer: memoryview) -> int:
-        """Read up to `len(buffer)` bytes; 0 at the end of the file."""
+        """Read up to `len(buffer)` bytes; 0 at the end of the file.
+
+        Where reading fails the file ends: to QEMU's loader the two are the same.
+        """
+        if self._is_fifo:
+            _wait_for_writer(self._fd)
         try:
             return os.readv(self._fd, [buffer])
-        except OSError as error:
-            reason = os.strerror(error.errno or 0)
-            raise QmpError(f"Unable to read from file: {reason}") from None
+        except OSError:
+            return 0
 
     def close(self) -> None:
         """Let go of the file."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            with suppress(OSError):
+                os.close(fd)
+
+
+def _wait_for_writer(fd: int) -> None:
+    """A fifo was opened without waiting: before its first writer comes, it would seem to be at
+    its end."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll()
