@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.vmd.stream_cases import START
 from vmd.memory import RamBlock
 from vmd.migration import stream
 from vmd.migration.ram import RamSaver
 from vmd.migration.ram_load import RamLoader, apply_xbzrle
+from vmd.migration.reader import StreamReader
+from vmd.migration.sections import Configuration
 from vmd.migration.source import LoadError, Source, finish
 
 if TYPE_CHECKING:
@@ -300,6 +303,21 @@ def test_a_block_that_nobody_knows_can_be_made_from_the_table(
     load(loader, saver.setup()[17:-13])
     assert asked == [("pc.ram", 4 * PAGE)]
     assert [block.idstr for block in loader.blocks] == ["pc.ram"]
+
+
+def test_blocks_made_for_a_stream_that_is_refused_go_again() -> None:
+    made = []
+
+    def unknown(name: str, length: int) -> RamBlock:
+        made.append(RamBlock.anonymous(name, length))
+        return made[-1]
+
+    loader = RamLoader([], unknown=unknown)
+    reader = StreamReader(Configuration("none"), loader, [])
+    with pytest.raises(LoadError):
+        reader.feed(START + b"\xff")
+    assert [block.fd for block in made] == [-1]
+    assert loader.blocks == []
 
 
 def test_a_resizable_block_takes_the_sources_size_up_to_its_maximum() -> None:

@@ -57,8 +57,10 @@ def test_timer_and_globalstate_are_understood() -> None:
 
 
 def test_nothing_is_carried_unless_the_caller_says_so() -> None:
+    block = RamBlock.anonymous("ram", 1 << 20)
     with pytest.raises(LoadError) as refused:
-        read(kept("plain"), local_of("plain"), [RamBlock.anonymous("ram", 1 << 20)], carry=False)
+        read(kept("plain"), local_of("plain"), [block], carry=False)
+    block.close()
     assert refused.value.lines == [
         "Unknown savevm section or instance 'slirp' 0. Make sure that your current VM setup"
         " matches your saved VM setup, including any hotplugged devices"

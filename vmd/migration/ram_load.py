@@ -59,6 +59,7 @@ class RamLoader:
         self.blocks = list(blocks)
         self._ignore_shared = ignore_shared
         self._unknown = unknown
+        self._made: list[RamBlock] = []
         self._block: RamBlock | None = None  # the one that CONTINUE refers to
         self._window = _FEW
 
@@ -83,6 +84,13 @@ class RamLoader:
                 raise invalid(f"Unknown combination of migration flags: 0x{flags:x}")
             if source.failed:
                 raise io_error()
+
+    def give_up(self) -> None:
+        """The stream is refused: the blocks that were made for it go again."""
+        for block in self._made:
+            self.blocks.remove(block)
+            block.close()
+        self._made.clear()
 
     # The block table
 
@@ -118,6 +126,7 @@ class RamLoader:
             raise LoadError(error.errno or errno.ENOMEM) from None
         if block is not None:
             self.blocks.append(block)
+            self._made.append(block)
         return block
 
     def _find(self, name: str) -> RamBlock | None:

@@ -95,6 +95,7 @@ class StreamReader:
         self.done = False
         self._local = local
         self._accept = accept
+        self._ram = ram
         self._ram_ended = False
         handlers = [
             _Handler(d.idstr, d.instance_id, d.state.version, d.state.decode) for d in devices
@@ -133,8 +134,9 @@ class StreamReader:
             self._source.keep()
         except StopIteration:
             self.done = True
-        except LoadError:
+        except BaseException:
             self.done = True
+            self._ram.give_up()
             raise
         records, self._records = self._records, []
         return records
