@@ -8,7 +8,7 @@ from vmd.devices.board import is_device_block
 from vmd.memory import RamBlock, page_align
 from vmd.migration.ram_load import RamLoader
 from vmd.migration.reader import Device, StreamReader
-from vmd.migration.save import configuration
+from vmd.migration.save import identity
 from vmd.migration.sections import (
     GLOBALSTATE,
     SLIRP,
@@ -70,13 +70,8 @@ def load(vm: Vm, options: MigrationOptions, channel: Channel) -> Arrival:
     def accept(head: Head) -> bool:
         return vm.board.carries_devices
 
-    reader = StreamReader(configuration(vm, options), ram, devices, accept)
-    try:
-        records = _read_all(reader, channel)
-    except BaseException:
-        for block in ram.blocks[len(vm.ram_blocks) :]:
-            block.close()
-        raise
+    reader = StreamReader(identity(vm, options), ram, devices, accept)
+    records = _read_all(reader, channel)
     return _summarize(records, ram.blocks)
 
 

@@ -29,11 +29,15 @@ def ram_id(vm: Vm) -> int:
 
 
 def configuration(vm: Vm, options: MigrationOptions) -> Configuration:
-    """What this side tells of itself, and compares."""
+    """What this side tells of itself: a UUID only when it is to be compared."""
+    own = identity(vm, options)
+    return own if options.is_on("validate-uuid") else own._replace(uuid=None)
+
+
+def identity(vm: Vm, options: MigrationOptions) -> Configuration:
+    """What a stream is compared with: its UUID, if it tells one, whatever validate-uuid says."""
     capabilities = ("x-ignore-shared",) if options.is_on("x-ignore-shared") else ()
-    uuid = None
-    if vm.uuid is not None and options.is_on("validate-uuid"):
-        uuid = bytes.fromhex(vm.uuid.replace("-", ""))
+    uuid = None if vm.uuid is None else bytes.fromhex(vm.uuid.replace("-", ""))
     return Configuration(vm.board.name, capabilities, uuid)
 
 

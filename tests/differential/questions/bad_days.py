@@ -534,3 +534,17 @@ def uuids_are_compared_only_when_asked(stage: Stage) -> None:
         target.qmp.wait("MIGRATION", status="failed" if two in option else "completed")
         target.qmp.execute("query-migrate")
         leave(target)
+
+
+def a_uuid_in_the_stream_is_compared_unasked(stage: Stage) -> None:
+    one, two = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-aaaaaaaaaaaa"
+    source = stage.start(f"{NONE} -uuid {one}")
+    capabilities(source, "events", "validate-uuid")
+    save(source)
+    leave(source)
+    target = stage.start(f"{NONE} -uuid {two} -incoming defer")
+    capabilities(target, "events")
+    target.qmp.execute("migrate-incoming", {"uri": "file:vm.state", "exit-on-error": False})
+    target.qmp.wait("MIGRATION", status="failed")
+    target.qmp.execute("query-migrate")
+    leave(target)
