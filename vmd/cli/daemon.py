@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 import qapi
 from monitor.dispatcher import Dispatcher
-from monitor.hmp_server import HmpMonitor
 from monitor.server import QmpMonitor, broadcast_event
 from qapi.error import QmpError
-from vmd import hmp, qmp
+from vmd import qmp
 from vmd.chardev import Host, claim
 from vmd.chardev.registry import Chardevs
 from vmd.cli import ports
@@ -66,6 +65,7 @@ class Daemon:
         self._fdsets = FdSets()
         self._chardevs = Chardevs(self._host(), daemonized=config.daemonize)
         self._dispatcher = Dispatcher()
+        self._human: HmpRegistry | None = None
         self._qmp_monitors: list[QmpMonitor] = []
         self._terminal: TerminalMonitor | None = None
         self._terminal_label: str | None = None
@@ -139,15 +139,14 @@ class Daemon:
 
     async def _connect(self, machine: Machine) -> None:
         """Serial ports, then monitors, then whoever listens to the machine's events."""
-        human = hmp.registry(console=_announce, report=self._report.error)
-        commands = qmp.registry(qapi.load(), human.run_line)
+        commands = qmp.registry(qapi.load(), self._run_human_line)
         for index, port in enumerate(self._config.serials):
             await self._connect_serial(machine, port, index)
         for index, port in enumerate(self._config.parallels):
             await self._port(port, "parallel", index)
         for request in self._config.monitors:
             with self._report.at(request.where):
-                self._connect_monitor(machine, request, human, commands)
+                self._connect_monitor(machine, request, commands)
         machine.events.subscribe(self._broadcast)
         self._chardevs.start()
 
@@ -176,7 +175,6 @@ class Daemon:
         self,
         machine: Machine,
         request: MonitorRequest,
-        human: HmpRegistry,
         commands: QmpRegistry,
     ) -> None:
         options = ports.monitor_of(request)
@@ -199,15 +197,29 @@ class Daemon:
             )
         elif options.chardev == self._terminal_label:
             SerialPort(backend)  # nobody else may have the device
-            self._open_terminal(machine, human)
+            self._open_terminal(machine)
         else:
+            from monitor.hmp_server import HmpMonitor
+
+            human = self._human_commands()
             HmpMonitor(backend, human, machine, self._dispatcher, version=QEMU_VERSION)
 
-    def _open_terminal(self, machine: Machine, human: HmpRegistry) -> None:
+    def _human_commands(self) -> HmpRegistry:
+        """The human monitor's table, made when first somebody wants it: most VMs have only QMP."""
+        if self._human is None:
+            from vmd import hmp
+
+            self._human = hmp.registry(console=_announce, report=self._report.error)
+        return self._human
+
+    def _run_human_line(self, machine: Machine, line: str, *, cpu_index: int | None) -> object:
+        return self._human_commands().run_line(machine, line, cpu_index=cpu_index)
+
+    def _open_terminal(self, machine: Machine) -> None:
         from monitor.terminal import TerminalMonitor
 
         self._terminal = TerminalMonitor(
-            human,
+            self._human_commands(),
             machine,
             self._dispatcher,
             on_interrupt=lambda: self._signalled(machine, "terminating on signal 2"),

@@ -10,10 +10,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
+from vmd.memory import PAGE_SIZE
 from vmd.migration import address
 from vmd.migration.channels.file import IncomingFile, OutgoingFile
 from vmd.migration.incoming import Incoming
-from vmd.migration.outgoing import PAGE_SIZE, Outgoing
 from vmd.migration.parameters import MigrationOptions
 from vmd.migration.state import MigrationStatus
 from vmd.runstate import RunState
@@ -21,6 +21,7 @@ from vmd.runstate import RunState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from vmd.migration.outgoing import Outgoing
     from vmd.migration.stream import CarriedSection
     from vmd.migration.vm import Vm
 
@@ -48,6 +49,9 @@ class Migration:
         """Start sending the machine to where `uri` or `channels` says."""
         target = address.choose(uri, channels)
         self._check_may_start(resume)
+        # Not before a migration comes: it brings the stream's whole format.
+        from vmd.migration.outgoing import Outgoing
+
         self._outgoing = outgoing = Outgoing(
             self._vm, self.options, self._carried, self._announce, self._announce_pass
         )

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from qapi.error import QmpError
 from vmd.migration.state import UNDER_WAY, MigrationStatus, step
 from vmd.runstate import LIVE, RunState
-from vmd.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +90,7 @@ class Incoming:
 
     async def _run(self, channel: Channel) -> None:
         from vmd.migration.source import LoadError
+        from vmd.worker import Worker
 
         self._step(MigrationStatus.ACTIVE)
         worker = Worker("incoming")

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 
-PAGE_SIZE = 4096
 WINDOW_NS = 100_000_000
 WINDOWS_A_SECOND = 10
 STEP_NS = 20_000_000
