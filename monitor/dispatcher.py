@@ -125,7 +125,7 @@ class Dispatcher:
         work = client.step()
         if work is not None:
             self._running = asyncio.get_running_loop().create_task(self._wait(client, work))
-        if client.ready():
+        if client not in self._queued and client.ready():
             self.wake(client)
 
     async def _wait(self, client: Client, work: Work) -> None:

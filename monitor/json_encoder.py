@@ -13,9 +13,16 @@ from typing import Any
 from monitor.json_lexer import decode_leniently
 from qapi.order import object_order
 
-_Layout = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
-# Replies repeat a few sets of keys: for each the order, the keys as written, and the text before
-# each member. Sets that a client made up (in an id) must not fill the memory.
+
+class Encoded(str):
+    """A document's text in compact form, made by encode(), to be written as it is."""
+
+    __slots__ = ()
+
+
+_Layout = tuple[tuple[str, ...], tuple[str, ...], str]
+# Replies repeat a few sets of keys: for each the order, the keys as written, and the text of the
+# whole with a %s for each value. Sets that a client made up (in an id) must not fill the memory.
 _layouts: dict[tuple[str, ...], _Layout] = {}
 _MAX_LAYOUTS = 1000
 _MAX_LAYOUT_KEYS = 64
@@ -28,11 +35,8 @@ def _layout(keys: tuple[str, ...]) -> _Layout:
         return known
     order = object_order(keys)
     written = tuple(_string(key) + ": " for key in order)
-    layout = (
-        tuple(order),
-        written,
-        tuple("{" + key if i == 0 else ", " + key for i, key in enumerate(written)),
-    )
+    members = (key.replace("%", "%%") + "%s" for key in written)
+    layout = (tuple(order), written, "{" + ", ".join(members) + "}")
     if (
         len(_layouts) < _MAX_LAYOUTS
         and len(keys) <= _MAX_LAYOUT_KEYS
@@ -51,6 +55,36 @@ def encode(value: object, pretty: bool = False) -> str:
     dict, list, tuple, str, int, float, bool, None and their subclasses; TypeError for the rest.
     Depth is bounded by memory only. `pretty` breaks lines (CR LF) and indents by four blanks.
     """
+    return _stepwise(value, True) if pretty else _nested(value, 0)
+
+
+# Beyond this depth (only an id gets there) no more functions are nested.
+_DEEP = 64
+
+
+def _nested(value: Any, depth: int) -> str:
+    """The quick way to compact text."""
+    scalar = _SCALARS.get(type(value))
+    if scalar is not None:
+        return scalar(value)
+    if depth == _DEEP:
+        return _stepwise(value, False)
+    if type(value) is dict:
+        keys = tuple(value)
+        order, _, template = _layouts.get(keys) or _layout(keys)
+        texts = []
+        for key in order:
+            item = value[key]
+            scalar = _SCALARS.get(type(item))
+            texts.append(scalar(item) if scalar is not None else _nested(item, depth + 1))
+        return template % tuple(texts)
+    if type(value) is list:
+        return "[" + ", ".join([_nested(item, depth + 1) for item in value]) + "]"
+    return _stepwise(value, False)
+
+
+def _stepwise(value: object, pretty: bool) -> str:
+    """The same of any depth and kind."""
     out: list[str] = []
     add = out.append
     frames: list[_Frame] = []
@@ -76,10 +110,11 @@ def _open(item: object, depth: int, pretty: bool) -> _Frame:
     if isinstance(item, dict):
         if not item and not pretty:
             return iter(()), "{}"
-        order, written, compact = _layout(tuple(item))
+        order, written, _ = _layout(tuple(item))
         values = [item[key] for key in order]
         if not pretty:
-            return zip(compact, values, strict=True), "}"
+            starts = (f"{', ' if i else '{'}{key}" for i, key in enumerate(written))
+            return zip(starts, values, strict=True), "}"
         return _break_lines("{", written, values, "}", depth)
     if isinstance(item, (list, tuple)):
         if pretty:
@@ -153,4 +188,5 @@ _SCALARS: dict[type, Callable[[Any], str]] = {
     int: int.__repr__,
     float: "%.17g".__mod__,
     type(None): _null,
+    Encoded: str.__str__,
 }

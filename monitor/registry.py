@@ -13,6 +13,7 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from monitor.json_encoder import Encoded
     from qapi.schema import Command, Event
 
 Handler = Callable[..., Any]
@@ -90,7 +91,14 @@ class QmpRegistry:
     With `check_returns` every result and event is compared with the schema (for tests).
     """
 
-    __slots__ = ("_check_returns", "_commands", "_handlers", "_monitor_handlers", "schema")
+    __slots__ = (
+        "_check_returns",
+        "_commands",
+        "_handlers",
+        "_introspection",
+        "_monitor_handlers",
+        "schema",
+    )
 
     def __init__(
         self,
@@ -105,6 +113,7 @@ class QmpRegistry:
         self._handlers = handlers
         self._monitor_handlers = {**session_handlers, "qmp_capabilities": _qmp_capabilities}
         self._commands: dict[str, QmpCommand] = {}
+        self._introspection: Encoded | None = None
         _demand_same_names(schema.commands, handlers, self._monitor_handlers)
 
     def find(self, name: str) -> QmpCommand | None:
@@ -115,6 +124,18 @@ class QmpRegistry:
             command = QmpCommand(self.schema, name, handler, takes_monitor, self._check_returns)
             self._commands[name] = command
         return command
+
+    def introspection(self) -> Encoded:
+        """The schema as query-qmp-schema tells it, written once and kept: every client asks."""
+        if self._introspection is None:
+            from monitor.json_encoder import Encoded, encode
+            from qapi.introspect import introspect
+
+            entries = introspect(self.schema)  # type: ignore[arg-type]
+            if self._check_returns:
+                self.schema.check_return("query-qmp-schema", entries)
+            self._introspection = Encoded(encode(entries))
+        return self._introspection
 
     def signature_problems(self) -> list[str]:
         """Handlers that cannot take what the schema allows, a sentence each (for tests)."""

@@ -7,6 +7,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from monitor.dispatcher import report_exception
+from monitor.json_encoder import Encoded
 from monitor.qmp import QmpSession, Request, event_text
 from qapi.error import QmpError
 
@@ -115,7 +116,8 @@ class QmpMonitor:
 
     def step(self) -> Work | None:
         request = self.session.take()
-        self._pump()  # with out-of-band execution a place in the queue has become free
+        if self.session.oob:
+            self._pump()  # a place in the queue has become free
         return self._run(request, self._in_band_done)
 
     def flush(self) -> None:
@@ -182,7 +184,7 @@ class QmpMonitor:
 
     def _reply(self, request: Request, command: QmpCommand, result: object) -> str:
         value = {} if result is None else result
-        if command.check_returns:
+        if command.check_returns and type(value) is not Encoded:
             command.check_return(value)
         return self.session.reply(request, value)
 

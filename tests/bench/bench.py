@@ -76,6 +76,33 @@ def pipelined(argv: list[str], _: Path) -> Iterator[float]:
         yield count / (perf_counter() - began)
 
 
+def schema_query(argv: list[str], _: Path) -> Iterator[float]:
+    """query-qmp-schema and its answer, the median of a connection's first five, in ms."""
+    with session(argv, NONE) as machine:
+        took = []
+        for _ in range(5):
+            began = perf_counter()
+            machine.send(b'{"execute": "query-qmp-schema"}\n')
+            machine.read_lines(1)
+            took.append(perf_counter() - began)
+        yield statistics.median(took) * 1e3
+
+
+def stop_event(argv: list[str], _: Path) -> Iterator[float]:
+    """From sending `stop` to reading its event STOP, in µs."""
+    with session(argv, NONE) as machine:
+        took = []
+        for _ in range(100):
+            began = perf_counter()
+            machine.send(b'{"execute": "stop"}\n')
+            machine.read_lines(1)
+            took.append(perf_counter() - began)
+            machine.read_lines(1)
+            machine.send(b'{"execute": "cont"}\n')
+            machine.read_lines(2)
+        yield statistics.median(took) * 1e6
+
+
 def _loaded(argv: list[str], place: Path) -> tuple[Session, float]:
     machine = Session(argv, f"{PRIVATE}ram,id=ram0,size=1G -incoming defer")
     machine.capabilities("events")
@@ -143,8 +170,10 @@ def memory_of(arguments: str) -> Callable[[list[str], Path], Iterator[float]]:
 
 MEASURES = (
     Measure("process start → QMP greeting", "ms", 4, False, "2", start),
-    Measure("query-status round trip", "µs", 0.7, False, "", round_trip),
-    Measure("pipelined commands", "1/s", 5, True, "", pipelined),
+    Measure("query-status round trip", "µs", 0.5, False, "", round_trip),
+    Measure("pipelined commands", "1/s", 10, True, "", pipelined),
+    Measure("query-qmp-schema", "ms", 0.2, False, "", schema_query),
+    Measure("from stop to its event", "µs", 0.7, False, "", stop_event),
     Measure("migrate file:, 1 GiB, half random", "ms", 1.3, False, "1", save),
     Measure("incoming of the same", "ms", 1.3, False, "", load),
     Measure("resident, -machine none", "MiB", 0.5, False, "", memory_of(NONE)),

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from vmd.machine import Machine
 
 
-def query_qmp_schema(machine: Machine, monitor: QmpMonitor) -> list[dict[str, object]]:
+def query_qmp_schema(machine: Machine, monitor: QmpMonitor) -> object:
+    if not monitor.session.pretty:
+        return monitor.registry.introspection()
     from qapi.introspect import introspect
 
     return introspect(monitor.registry.schema)  # type: ignore[arg-type]
