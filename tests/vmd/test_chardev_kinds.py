@@ -285,16 +285,16 @@ async def test_a_device_that_cannot_be_opened_leaves_no_trace(
 async def test_chardev_add_says_what_failed(devices: Chardevs) -> None:
     await devices.add("a", NULL)
     with pytest.raises(QmpError, match=r"^Chardev with id 'a' already exists$"):
-        await devices.plug("a", NULL)
+        await devices.plug("a", NULL, {})
     with pytest.raises(
         QmpError, match=r"^Failed to add chardev 'b': mux: base chardev zz not found$"
     ):
-        await devices.plug("b", {"type": "mux", "data": {"chardev": "zz"}})
-    assert await devices.plug("c", NULL) == {}
+        await devices.plug("b", {"type": "mux", "data": {"chardev": "zz"}}, {})
+    assert await devices.plug("c", NULL, {}) == {}
 
 
 async def test_chardev_add_tells_a_ptys_path(devices: Chardevs) -> None:
-    answer = await devices.plug("p", {"type": "pty", "data": {}})
+    answer = await devices.plug("p", {"type": "pty", "data": {}}, {})
     assert str(answer["pty"]).startswith("/dev/pts/")
     devices.close()
 

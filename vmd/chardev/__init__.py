@@ -88,7 +88,7 @@ def _driver(kind: str, data: Mapping[str, Any], host: Host) -> Driver:
     from vmd.chardev.memory import RINGBUF_SIZE, MemoryDriver, Ring
 
     if kind in ("ringbuf", "memory"):
-        return MemoryDriver("ringbuf", Ring(data.get("size", RINGBUF_SIZE)))
+        return MemoryDriver(kind, Ring(data.get("size", RINGBUF_SIZE)))
     assert kind in ("null", "vc"), kind
     return MemoryDriver(kind)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PATH_MAX = 108
 BACKLOG = 1
+NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 _FD = r"-?[0-9]+"
 
@@ -35,6 +36,8 @@ def describe(address: Mapping[str, Any]) -> str:
         return f"{data['path']},abstract=on" + (",tight=on" if data.get("tight", True) else "")
     if address["type"] == "inet":
         return f"{data['host']}:{data['port']}"
+    if address["type"] == "vsock":
+        return f"{data['cid']}:{data['port']}"
     return str(data["str"])
 
 
@@ -65,6 +68,8 @@ def listen(address: Mapping[str, Any]) -> list[socket.socket]:
         return [_listen_unix(address["data"])]
     if address["type"] == "inet":
         return _listen_inet(address["data"])
+    if address["type"] == "vsock":
+        return [_listen_vsock(address["data"])]
     return [inherited(str(address["data"]["str"]))]
 
 
@@ -116,7 +121,7 @@ def _resolve(data: Mapping[str, Any], passive: bool) -> list[tuple[int, Any]]:
             family,
             socket.SOCK_STREAM,
             0,
-            socket.AI_PASSIVE if passive else 0,
+            (socket.AI_PASSIVE if passive else 0) | (NUMERIC if data.get("numeric") else 0),
         )
     except socket.gaierror as error:
         raise QmpError(f"address resolution failed for {host}:{port}: {error.args[1]}") from None
@@ -140,7 +145,8 @@ def _listen_one(family: int, name: Any, data: Mapping[str, Any]) -> socket.socke
     host, first, *rest = name
     error: OSError | None = None
     for port in _ports(first, data):
-        listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+        listener = socket.socket(family, kind, _protocol(data))
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
@@ -155,6 +161,33 @@ def _listen_one(family: int, name: Any, data: Mapping[str, Any]) -> socket.socke
                 raise QmpError(f"Failed to bind socket: {strerror(caught)}") from None
     assert error is not None
     raise QmpError(f"Failed to find an available port: {strerror(error)}")
+
+
+def _protocol(data: Mapping[str, Any]) -> int:
+    return int(getattr(socket, "IPPROTO_MPTCP", 262)) if data.get("mptcp") else 0
+
+
+def _vsock_name(data: Mapping[str, Any]) -> tuple[int, int]:
+    for what in ("cid", "port"):
+        text = str(data[what])
+        if re.fullmatch("[0-9]{1,10}", text) is None or int(text) >= 1 << 32:
+            raise QmpError(f"Failed to parse {what} '{text}'")
+    return int(data["cid"]), int(data["port"])
+
+
+def _listen_vsock(data: Mapping[str, Any]) -> socket.socket:
+    name = _vsock_name(data)
+    try:
+        listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    except OSError as error:
+        raise QmpError(f"Failed to create socket: {strerror(error)}") from None
+    try:
+        listener.bind(name)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise QmpError(f"Failed to bind socket: {strerror(error)}") from None
+    return listener
 
 
 def _ports(first: int, data: Mapping[str, Any]) -> Iterator[int]:
@@ -187,14 +220,20 @@ async def connect(loop: asyncio.AbstractEventLoop, address: Mapping[str, Any]) -
     if address["type"] == "unix":
         targets: list[tuple[int, Any]] = [(socket.AF_UNIX, _unix_name(data))]
         where = str(data["path"])
+    elif address["type"] == "vsock":
+        targets = [(socket.AF_VSOCK, _vsock_name(data))]
+        where = f"{data['cid']}:{data['port']}"
     else:
         targets = _resolve(data, passive=False)
         where = f"{data['host']}:{data['port']}"
     failure: OSError | None = None
     for family, name in targets:
-        peer = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+        peer = socket.socket(family, kind, _protocol(data))
         try:
             await loop.sock_connect(peer, name)
+            if data.get("keep-alive"):
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             return peer
         except OSError as error:
             peer.close()
@@ -212,6 +251,8 @@ def local_address(found: socket.socket) -> dict[str, Any]:
 
 
 def _as_address(family: int, name: Any) -> dict[str, Any]:
+    if family == socket.AF_VSOCK:
+        return {"type": "vsock", "data": {"cid": str(name[0]), "port": str(name[1])}}
     if family != socket.AF_UNIX:
         return {"type": "inet", "data": {"host": name[0], "port": str(name[1])}}
     if isinstance(name, bytes):
@@ -228,6 +269,8 @@ def describe_connection(peer: socket.socket, scheme: str, server: bool) -> str:
     if peer.family == socket.AF_UNIX:
         name = peer.getsockname() if server else peer.getpeername()
         return f"unix:{'' if isinstance(name, bytes) else name}{suffix}"
+    if peer.family == socket.AF_VSOCK:
+        return f"vsock:{_bracket(peer, peer.getsockname())}{suffix}"
     near, far = _bracket(peer, peer.getsockname()), _bracket(peer, peer.getpeername())
     return f"{scheme}:{near}{suffix} <-> {far}"
 

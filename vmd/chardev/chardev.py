@@ -7,7 +7,7 @@ host. The driver tells its Chardev what happened (`connected`, `receive`, `lost`
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from qapi.error import QmpError
 
@@ -23,7 +23,11 @@ def strerror(error: OSError) -> str:
 
 
 class Frontend(Protocol):
-    """Who uses a chardev. One that also has `focus(has_it: bool)` is told of a mux's choice."""
+    """Who uses a chardev.
+
+    One that also has `focus(has_it: bool)` is told of a mux's choice; one with `move(backend)` can
+    go on with another device; one whose `listens` is False is as good as not there.
+    """
 
     def opened(self) -> None: ...
     def received(self, data: bytes) -> None: ...
@@ -126,8 +130,19 @@ class Chardev:
         return self._driver.threaded
 
     @property
-    def frontend_open(self) -> bool:
+    def in_use(self) -> bool:
+        """Whether it has a frontend: a monitor, a port, a mux."""
         return self._frontend is not None or self.shared_by > 0
+
+    @property
+    def frontend_open(self) -> bool:
+        """Whether its frontend listens, as query-chardev tells it: an idle mux does not."""
+        return self.in_use and getattr(self._frontend, "listens", True)
+
+    @property
+    def mover(self) -> Callable[[Any], None] | None:
+        """How its frontend takes another device for this one, if it can."""
+        return getattr(self._frontend, "move", None)
 
     @property
     def driver(self) -> Driver:

@@ -156,12 +156,14 @@ class MuxDriver:
         self._stamps_from: int | None = None  # set by the first stamp
         self._line_start = True
         self._started = False
+        self._attached = False
 
     async def open(self, chardev: Chardev) -> None:
         self._chardev = chardev
         self.label = chardev.label
         await self.base.open()
         self.base.claim().attach(self)
+        self._attached = True
 
     def claim(self) -> MuxPort:
         """A place for one more frontend; QmpError when all are taken."""
@@ -190,6 +192,10 @@ class MuxDriver:
                 self.base.resume_reading()
 
     # The frontend of the base
+
+    @property
+    def listens(self) -> bool:
+        return bool(self._ports)
 
     def opened(self) -> None:
         if not self._started:
@@ -317,4 +323,5 @@ class MuxDriver:
 
     def close(self) -> None:
         # The base has a label, and an end, of its own.
-        self.base.detach()
+        if self._attached:
+            self.base.detach()

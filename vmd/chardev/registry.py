@@ -6,15 +6,17 @@ with a few words in front.
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
-from vmd.chardev import create
+from vmd.chardev import claim, create
 from vmd.chardev.memory import MemoryDriver, Ring
 from vmd.chardev.mux import MuxDriver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, MutableMapping
 
     from vmd.chardev.chardev import Chardev, Host
 
@@ -71,28 +73,79 @@ class Chardevs:
         if any(device.kind == "stdio" for device in self._devices.values()):
             raise QmpError("cannot use stdio by multiple character devices")
 
-    async def plug(self, label: str, backend: Mapping[str, Any]) -> dict[str, object]:
-        """chardev-add: the schema's ChardevReturn."""
+    async def plug(
+        self, label: str, backend: Mapping[str, Any], fds: MutableMapping[str, int]
+    ) -> dict[str, object]:
+        """chardev-add: the schema's ChardevReturn. A socket may take one of the named `fds`."""
         if label in self._devices:
             raise QmpError(f"Chardev with id '{label}' already exists")
         try:
-            device = await self.add(label, backend)
+            device = await self.add(label, _with_fd(backend, fds))
         except QmpError as error:
             raise QmpError(f"Failed to add chardev '{label}': {error.desc}") from None
-        return {"pty": device.filename.removeprefix("pty:")} if device.kind == "pty" else {}
+        _start(device)
+        return _to_tell(device)
+
+    async def change(
+        self, label: str, backend: Mapping[str, Any], fds: MutableMapping[str, int]
+    ) -> dict[str, object]:
+        """chardev-change: the schema's ChardevReturn.
+
+        A device that nobody uses is made anew, and is lost if that fails. One in use goes on until
+        the other is open.
+        """
+        old = self._devices.get(label)
+        if old is None:
+            raise QmpError(f"Chardev '{label}' does not exist")
+        if isinstance(old.driver, MuxDriver):
+            raise QmpError("For mux or hub device hotswap is not supported yet")
+        if not self._is_used(old):
+            del self._devices[label]
+            old.close()
+            return await self.plug(label, backend, fds)
+        move = old.mover
+        if move is None:
+            raise QmpError("Chardev user does not support chardev hotswap")
+        new = create(label, _with_fd(backend, fds), self._host, find=self.get)
+        try:
+            await new.open()
+        except BaseException:
+            new.close()
+            raise
+        old.detach()
+        self._devices[label] = new
+        move(claim(new))
+        _start(new)
+        old.close()
+        return _to_tell(new)
 
     def unplug(self, label: str) -> None:
         """chardev-remove: only a device that nobody uses."""
         device = self._find(label)
-        if device.frontend_open or self._is_base(device):
+        if self._is_used(device):
             raise QmpError(f"Chardev '{label}' is busy")
         del self._devices[label]
         device.close()
+
+    def send_break(self, label: str) -> None:
+        """chardev-send-break: no guest program listens to a line, so nobody minds."""
+        self._find(label)
+
+    def yankable(self) -> dict[str, Callable[[], None]]:
+        """Sockets by label, and how to make each let go of its peer at once."""
+        return {
+            label: getattr(device.driver, "yank")  # noqa: B009 (only sockets have it)
+            for label, device in self._devices.items()
+            if device.kind == "socket"
+        }
 
     def _find(self, label: str) -> Chardev:
         if label not in self._devices:
             raise QmpError(f"Chardev '{label}' not found")
         return self._devices[label]
+
+    def _is_used(self, device: Chardev) -> bool:
+        return device.in_use or self._is_base(device)
 
     def _is_base(self, device: Chardev) -> bool:
         drivers = (other.driver for other in self._devices.values())
@@ -110,11 +163,38 @@ class Chardevs:
     def start(self) -> None:
         """All frontends are attached: muxes begin to speak to theirs."""
         for device in self._devices.values():
-            if isinstance(device.driver, MuxDriver):
-                device.driver.start()
+            _start(device)
 
     def close(self) -> None:
         """The end: everything is let go of, sockets are removed, the terminal is put back."""
         for device in self._devices.values():
             device.close()
         self._devices.clear()
+
+
+def _start(device: Chardev) -> None:
+    if isinstance(device.driver, MuxDriver):
+        device.driver.start()
+
+
+def _to_tell(device: Chardev) -> dict[str, object]:
+    return {"pty": device.filename.removeprefix("pty:")} if device.kind == "pty" else {}
+
+
+def _with_fd(backend: Mapping[str, Any], fds: MutableMapping[str, int]) -> Mapping[str, Any]:
+    """The backend, where it names a descriptor with that one's number; it is then no longer ours.
+
+    Observed from socket_get_fd in util/qemu-sockets.c.
+    """
+    data = backend["data"]
+    if backend["type"] != "socket" or data["addr"]["type"] != "fd":
+        return backend
+    name = data["addr"]["data"]["str"]
+    fd = fds.pop(name, None)
+    if fd is None:
+        raise QmpError(f"File descriptor named '{name}' has not been found")
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise QmpError(f"File descriptor '{name}' is not a socket")
+    address = {"type": "fd", "data": {"str": str(fd)}}
+    return {"type": "socket", "data": {**data, "addr": address}}

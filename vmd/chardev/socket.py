@@ -33,10 +33,10 @@ FD_SPACE = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 def check_socket(options: Mapping[str, Any]) -> None:
     """Refuse options that exclude each other, in QEMU's order and words."""
     server: bool = options.get("server", True)
-    redials = bool(options.get("reconnect", 0) or options.get("reconnect-ms", 0))
-    if redials and options["addr"]["type"] == "fd":
+    reconnect = options.get("reconnect", 0)  # reconnect-ms, where it has no use, is not heeded
+    if reconnect and options["addr"]["type"] == "fd":
         raise QmpError("'reconnect' option is incompatible with 'fd' address type")
-    if redials and server:
+    if reconnect and server:
         raise QmpError("'reconnect' option is incompatible with socket in server listen mode")
     if "wait" in options and not server:
         raise QmpError("'wait' option is incompatible with socket in client connect mode")
@@ -57,7 +57,9 @@ class SocketDriver:
         self._nodelay: bool = options.get("nodelay", False)
         self._telnet: bool = options.get("telnet", False)
         self._reconnect_ms: int = (
-            options.get("reconnect-ms", 0) or options.get("reconnect", 0) * 1000
+            0
+            if self._server
+            else options.get("reconnect-ms", 0) or options.get("reconnect", 0) * 1000
         )
         self._listeners: list[socket.socket] = []
         self._peer: socket.socket | None = None
@@ -247,6 +249,12 @@ class SocketDriver:
     def abort(self) -> None:
         if self._stream is not None:
             self.ended()
+
+    def yank(self) -> None:
+        """Shut the connection down under everybody's hands; it then ends like any other."""
+        if self._peer is not None:
+            with contextlib.suppress(OSError):
+                self._peer.shutdown(socket.SHUT_RDWR)
 
     def set_echo(self, echo: bool) -> None:
         pass

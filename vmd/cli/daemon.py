@@ -284,6 +284,11 @@ class SerialPort:
         if self._backend.is_open and self._backend.backlog < SERIAL_BACKLOG:
             self._backend.write(data)
 
+    def move(self, backend: Chardev | MuxPort) -> None:
+        """Go on with another device (chardev-change)."""
+        self._backend = backend
+        backend.attach(self)
+
     def opened(self) -> None:
         pass
 

@@ -10,12 +10,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from monitor.registry import Handler, QmpRegistry
-from vmd.qmp import char, control, introspect, machine, migration, misc, qom, run_state
+from vmd.qmp import (
+    char,
+    control,
+    introspect,
+    job,
+    machine,
+    migration,
+    misc,
+    qom,
+    run_state,
+    stats,
+    yank,
+)
 
 if TYPE_CHECKING:
     from qapi.schema import Schema
 
-_MODULES = (char, control, introspect, machine, migration, misc, qom, run_state)
+_MODULES = (
+    *(char, control, introspect, job, machine, migration, misc, qom, run_state, stats, yank),
+)
 
 
 def registry(

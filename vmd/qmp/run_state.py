@@ -19,4 +19,12 @@ def set_action(machine: Machine, **actions: str) -> None:
     machine.actions |= actions
 
 
-HANDLERS = {"query-status": query_status, "set-action": set_action}
+def watchdog_set_action(machine: Machine, action: str) -> None:
+    set_action(machine, watchdog=action)
+
+
+HANDLERS = {
+    "query-status": query_status,
+    "set-action": set_action,
+    "watchdog-set-action": watchdog_set_action,
+}
