@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?= -machine none -m 64 -serial file:/dev/null -monitor stdio
 
+# Without compiled modules each start of vmd would compile them all.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test check bench record fuzz docs clean
 

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 GUARD = 120.0
 
 
+def environment() -> dict[str, str]:
+    """The environment of a program that was installed: its modules may be kept compiled."""
+    return {key: text for key, text in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+
+
 class Session:
     """One running program and its QMP monitor, already negotiated. Times in seconds."""
 
@@ -35,7 +40,11 @@ class Session:
             command += ["-mon", "chardev=qmp,mode=control"]
             began = perf_counter()
             self.process = subprocess.Popen(
-                command, pass_fds=[fd], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+                command,
+                pass_fds=[fd],
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
             )
         self._lines = self._socket.makefile("rb")
         self._lines.readline()
