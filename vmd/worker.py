@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import queue
-import threading
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -19,10 +19,9 @@ class Worker:
     It is a daemon thread: a disk that never answers must not keep the process from ending.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._runs = False
 
     async def run(self, call: Callable[[], T]) -> T:
         """The result of `call()`, made in the thread; its exception is raised here."""
@@ -45,9 +44,10 @@ class Worker:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(tell, *outcome)
 
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
-            self._thread.start()
+        if not self._runs:
+            # threading.Thread.start would wait until the thread has had its first turn.
+            self._runs = True
+            _thread.start_new_thread(self._serve, ())
         self._jobs.put(job)
         return await done
 
@@ -57,8 +57,8 @@ class Worker:
 
     def stop(self, last: Callable[[], None] | None = None) -> None:
         """Let the thread do what it was given, then `last`, and end. Nobody waits for that."""
-        if self._thread is not None:
+        if self._runs:
             if last is not None:
                 self._jobs.put(last)
             self._jobs.put(None)
-            self._thread = None
+            self._runs = False

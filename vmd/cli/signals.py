@@ -5,8 +5,8 @@ QEMU names the sender on stderr; only a thread in sigwaitinfo learns it. Observe
 
 from __future__ import annotations
 
+import _thread
 import signal
-import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class SignalWatch:
                 info = signal.sigwaitinfo(WATCHED)
                 self._loop.call_soon_threadsafe(tell, describe(info.si_signo, info.si_pid))
 
-        threading.Thread(target=wait, name="signals", daemon=True).start()
+        # threading.Thread.start would wait until the thread has had its first turn.
+        _thread.start_new_thread(wait, ())
 
     def stop(self) -> None:
         """The process ends: a further signal may end it at once."""

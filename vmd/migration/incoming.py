@@ -93,7 +93,7 @@ class Incoming:
         from vmd.worker import Worker
 
         self._step(MigrationStatus.ACTIVE)
-        worker = Worker("incoming")
+        worker = Worker()
         try:
             self._arrive(await worker.run(lambda: self._load(channel)))
         except LoadError as error:

@@ -8,10 +8,12 @@ decision observed from migration/migration.c, migration/ram.c and migration/save
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
 from vmd.migration import save
+from vmd.migration.ram import RamSaver
 from vmd.migration.state import (
     CANCELLABLE,
     UNDER_WAY,
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from vmd.migration.parameters import MigrationOptions
-    from vmd.migration.ram import RamSaver
     from vmd.migration.stream import CarriedSection
     from vmd.migration.vm import Vm
 
@@ -75,7 +76,7 @@ class Outgoing:
         self.stats = MigrationStats()
         self._old_state: RunState | None = None
         self._saver: RamSaver | None = None
-        self._worker = Worker("migration")
+        self._worker = Worker()
         self._task: asyncio.Task[None] | None = None
         self._wakeup = asyncio.Event()
         self._started_ns = 0
@@ -152,7 +153,8 @@ class Outgoing:
     async def _run(self, channel: Channel) -> None:
         try:
             failure = await self._send(channel)
-            await self._worker.run(channel.close)
+            if failure is not None or self.status is not MigrationStatus.DEVICE:
+                await self._worker.run(channel.close)  # a whole file is closed already
         finally:
             self._worker.stop(channel.close)  # the task itself may have been cancelled
         if self._saver is not None:
@@ -186,8 +188,6 @@ class Outgoing:
         def begin() -> tuple[RamSaver, int]:
             # In the worker: it may have to write, and to import numpy (which is setup, and no
             # part of the first rate window).
-            from vmd.migration.ram import RamSaver
-
             self._saver = saver = RamSaver(
                 self._vm.ram_blocks,
                 ignore_shared=ignore_shared,
@@ -221,7 +221,7 @@ class Outgoing:
                 return
             budget = self._budget()
             before = self._window_bytes
-            await self._send_ram(saver, channel, budget)
+            await self._run_ram(saver, partial(self._write_ram, saver, channel, budget))
             self._close_window()
             # Who has used up the window waits for its end, even if the limit is lifted meanwhile.
             used_up = self._window_bytes - before >= budget
@@ -236,19 +236,27 @@ class Outgoing:
         if self._options.is_on("pause-before-switchover"):
             await self._wait_before_switchover()
         self._step(MigrationStatus.DEVICE)
-        self._account(await self._worker.run(lambda: channel.write([save.switchover_start()])))
         self._sync(saver)
-        await self._send_ram_end(saver, channel)
         assert self._old_state is not None
         tail = save.tail(self._vm, self._options, self._carried, self._old_state)
+        switchover = [save.switchover_start()]
+        whole = False
 
-        def end() -> int:
-            written = channel.write(tail)
-            channel.finish()
+        def send_rest() -> int:
+            # Without a limit. What takes no time is one step: each way to the worker and back
+            # is downtime.
+            nonlocal whole
+            written = channel.write([switchover.pop()]) if switchover else 0
+            written += self._write_ram(saver, channel, 1 << 62)
+            if not saver.pending:
+                written += self._write_ram_end(saver, channel) + channel.write(tail)
+                channel.finish()
+                whole = True
             return written
 
-        self._account(await self._worker.run(end))
-        self._check_cancel()
+        while not whole:
+            await self._run_ram(saver, send_rest)
+            self._check_cancel()
 
     async def _wait_before_switchover(self) -> None:
         self._wakeup.clear()
@@ -308,32 +316,29 @@ class Outgoing:
         self._announce_pass(self.stats.dirty_sync_count)
         return saver.pending
 
-    async def _send_ram(self, saver: RamSaver, channel: Channel, budget: int) -> None:
+    def _write_ram(self, saver: RamSaver, channel: Channel, budget: int) -> int:
+        """In the worker: records for at most a step's time; the bytes written."""
         now_ns = self._vm.clock.now_ns
+        self._ram_flows = True
+        written, deadline = 0, now_ns() + STEP_NS
+        while written < budget and now_ns() < deadline:
+            part = saver.part(budget - written)
+            if part is None:
+                break
+            written += channel.write(part)
+        self._ram_flows = False
+        return written
 
-        def send() -> int:
-            written, deadline = 0, now_ns() + STEP_NS
-            while written < budget and now_ns() < deadline:
-                part = saver.part(budget - written)
-                if part is None:
-                    break
-                written += channel.write(part)
-            return written
-
-        await self._run_ram(saver, send)
-
-    async def _send_ram_end(self, saver: RamSaver, channel: Channel) -> None:
-        """What is left goes out without a limit, while the guest stands still."""
-        while saver.pending:
-            await self._send_ram(saver, channel, 1 << 62)
-            self._check_cancel()
-        await self._run_ram(saver, lambda: channel.write([saver.end()]))
+    def _write_ram_end(self, saver: RamSaver, channel: Channel) -> int:
+        self._ram_flows = True
+        written = channel.write([saver.end()])
+        self._ram_flows = False
+        return written
 
     async def _run_ram(self, saver: RamSaver, call: Callable[[], int]) -> None:
+        """Have the worker do one step with RAM, and take over its figures."""
         before = saver.ram_bytes
-        self._ram_flows = True
         self._account(await self._worker.run(call))
-        self._ram_flows = False
         sent = saver.ram_bytes - before
         if self._vm.runstate.state is RunState.RUNNING:
             self.stats.precopy_bytes += sent

@@ -6,6 +6,7 @@ migration/savevm.c, all integers big-endian.
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple
 
 from vmd.migration.sections import CONFIGURATION, Configuration
@@ -116,8 +117,6 @@ class DeviceState(NamedTuple):
 
 def vmdescription(local: Configuration, devices: Iterable[DeviceState]) -> bytes:
     """The description that follows EOF: JSON as json.dumps prints it, like QEMU's."""
-    import json
-
     document = {
         "configuration": CONFIGURATION.describe(local.values())[1],
         "page_size": 4096,
