@@ -10,7 +10,7 @@ ARGS ?= -machine none -m 64 -serial file:/dev/null -monitor stdio
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check bench record fuzz docs clean
+.PHONY: help setup demo run test check bench soak record fuzz docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +41,9 @@ check: $(READY) ## style, types, and the floors of the house
 
 bench: $(READY) ## vmd beside real QEMU, in one table
 	$(BIN)/python -m tests.bench.bench
+
+soak: $(READY) ## a million commands, and whether memory stays flat
+	$(BIN)/python -m tests.robust.soak
 
 record: $(READY) ## ask the installed QEMU again, and keep its answers (NAMES="words of questions")
 	$(BIN)/python -m tests.differential.book $(NAMES)

@@ -56,7 +56,7 @@ class Session:
         given = {name.replace("_", "-"): value for name, value in arguments.items()}
         self.send(json.dumps({"execute": command, "arguments": given}).encode() + b"\n")
         while True:
-            message = self._message()
+            message = self.message()
             if "error" in message:
                 raise RuntimeError(f"{command}: {message['error']['desc']}")
             if "return" in message:
@@ -73,7 +73,7 @@ class Session:
     def until_completed(self) -> None:
         """Wait for the end of a migration (the events capability must be on)."""
         while True:
-            message = self._message()
+            message = self.message()
             status = message.get("data", {}).get("status")
             if message.get("event") == "MIGRATION" and status in ("completed", "failed"):
                 if status == "failed":
@@ -102,7 +102,8 @@ class Session:
         self._socket.close()
         return str(errors.decode())
 
-    def _message(self) -> dict[str, Any]:
+    def message(self) -> dict[str, Any]:
+        """Wait for the next message, whichever it is."""
         line = self._lines.readline()
         if not line:
             raise RuntimeError("the program ended")
