@@ -47,12 +47,14 @@ class Session:
                 stderr=subprocess.PIPE,
             )
         self._lines = self._socket.makefile("rb")
-        self._lines.readline()
+        self._events: list[dict[str, Any]] = []
+        self._message()
         self.greeting_time = perf_counter() - began
         self.execute("qmp_capabilities")
 
     def execute(self, command: str, **arguments: Any) -> Any:
         """Run a command (`_` in argument names becomes `-`), return its value."""
+        self._events.clear()
         given = {name.replace("_", "-"): value for name, value in arguments.items()}
         self.send(json.dumps({"execute": command, "arguments": given}).encode() + b"\n")
         while True:
@@ -61,6 +63,7 @@ class Session:
                 raise RuntimeError(f"{command}: {message['error']['desc']}")
             if "return" in message:
                 return message["return"]
+            self._events.append(message)
 
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
@@ -104,9 +107,13 @@ class Session:
 
     def message(self) -> dict[str, Any]:
         """Wait for the next message, whichever it is."""
-        line = self._lines.readline()
+        try:
+            line = self._lines.readline()
+        except ConnectionResetError:
+            line = b""
         if not line:
-            raise RuntimeError("the program ended")
+            assert self.process.stderr
+            raise RuntimeError(f"the program ended: {self.process.stderr.read().decode()}")
         message: dict[str, Any] = json.loads(line)
         return message
 
