@@ -51,7 +51,7 @@ record: $(READY) ## ask the installed QEMU again, and keep its answers (NAMES="w
 fuzz: $(READY) ## the tests of properties, with many more examples, and other ones each time
 	$(BIN)/python -m pytest --numprocesses auto --quiet -m hypothesis --hypothesis-profile fuzz
 
-docs: $(READY) ## draw the pictures of the documentation anew
+docs: $(READY) ## draw the pictures and tables of the documentation anew
 	$(BIN)/python docs/generate.py
 
 clean: ## remove what can be made again

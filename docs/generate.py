@@ -1,4 +1,4 @@
-"""Draw the pictures of the documentation from the code, so that they cannot be wrong for long.
+"""Draw the pictures and tables of the documentation from the code, so that none is wrong for long.
 
 `python docs/generate.py` rewrites what stands between the `generated` marks of the documents in
 this folder; with `--check` it only says (exit 1) that something would change.
@@ -14,7 +14,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(HERE)]
+
+from qmp_reference import coverage, reference  # noqa: E402
 
 FLOORS = {
     "the door": ["vmd.__main__", "vmd.cli"],
@@ -118,6 +120,8 @@ PICTURES: dict[str, Callable[[], str]] = {
     "imports": draw_imports,
     "runstate": draw_runstate,
     "migration-status": draw_migration,
+    "qmp-coverage": coverage,
+    "qmp-reference": reference,
 }
 
 

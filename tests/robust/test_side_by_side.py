@@ -153,8 +153,8 @@ def test_a_script_of_commands_means_the_same_to_both(qemu: Program) -> None:
     )
 
 
-# Garbage. Both clients stay in-band: with out-of-band execution enabled QEMU 10.0.2 itself may abort
-# when one packet holds many documents.
+# Garbage. Both clients stay in-band: with out-of-band execution enabled QEMU 10.0.2 itself may
+# abort when one packet holds many documents.
 
 _TOKENS = [
     b"{",
