@@ -8,8 +8,9 @@ UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 
 INVALID = "Invalid argument"
 OUT_OF_RANGE = "Numerical result out of range"
 
-_HEX = re.compile(r"\s*\+?0[xX]([0-9a-fA-F]+)([.kmgtpKMGTP]?)")
-_DECIMAL = re.compile(r"\s*([+-]?)(\d*)(\.\d*)?([bkmgtpeBKMGTPE]?)")
+# Compiled when a size comes, not when every process starts.
+_HEX = r"\s*\+?0[xX]([0-9a-fA-F]+)([.kmgtpKMGTP]?)"
+_DECIMAL = r"\s*([+-]?)(\d*)(\.\d*)?([bkmgtpeBKMGTPE]?)"
 
 
 def scan_size(text: str, default_unit: int = 1) -> tuple[int, int, str | None]:
@@ -18,12 +19,12 @@ def scan_size(text: str, default_unit: int = 1) -> tuple[int, int, str | None]:
     Returns (bytes, characters used, error): error is None, INVALID or OUT_OF_RANGE. A bare number
     counts `default_unit` bytes. Hexadecimal numbers take no fraction and no suffix.
     """
-    if (hexadecimal := _HEX.match(text)) is not None:
+    if (hexadecimal := re.match(_HEX, text)) is not None:
         if hexadecimal[2]:
             return 0, hexadecimal.end(), INVALID
         value = int(hexadecimal[1], 16) * default_unit
         return _in_range(value, hexadecimal.end())
-    match = _DECIMAL.match(text)
+    match = re.match(_DECIMAL, text)
     assert match is not None
     sign, whole, fraction, suffix = match.groups()
     if not whole and not (fraction and len(fraction) > 1):

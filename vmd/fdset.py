@@ -11,7 +11,7 @@ import re
 
 from qapi.error import QmpError
 
-_PATH = re.compile(r"/dev/fdset/(\d+)$")
+_PATH = r"/dev/fdset/(\d+)$"
 
 
 class FdSets:
@@ -60,7 +60,7 @@ class FdSets:
 
         None if the path is not one of /dev/fdset's; OSError (EACCES) if no descriptor fits.
         """
-        match = _PATH.match(path)
+        match = re.match(_PATH, path)
         if match is None:
             return None
         if int(match[1]) not in self._sets:
