@@ -141,6 +141,7 @@ class Pair(RuleBasedStateMachine):
         self._each(lambda machine: machine.qmp.execute("migrate", arguments))
 
 
+@pytest.mark.hypothesis
 def test_a_script_of_commands_means_the_same_to_both(qemu: Program) -> None:
     run_state_machine_as_test(
         Pair,
