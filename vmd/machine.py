@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
+from vmd.dump import Dump
 from vmd.events import EventBus
 from vmd.guest.guest import Guest
 from vmd.memory import AddressSpace, split_ram
@@ -106,6 +107,7 @@ class Machine:
             guest_options,
         )
         self.migration = Migration(self, incoming=setup.incoming)
+        self.dump = Dump(self)
 
     # Life: start, stop, and what commands make of them.
 
@@ -144,6 +146,7 @@ class Machine:
 
     def stop(self) -> None:
         """The `stop` command."""
+        self.dump.forbid()
         if self.runstate.state is RunState.INMIGRATE:
             self.autostart = False
         elif self.runstate.is_live:
@@ -151,6 +154,7 @@ class Machine:
 
     def cont(self) -> None:
         """The `cont` command."""
+        self.dump.forbid()
         state = self.runstate.state
         if state in NEEDS_RESET:
             raise QmpError("Resetting the Virtual Machine is required")
@@ -160,6 +164,11 @@ class Machine:
             self.autostart = True
         else:
             self.vm_start()
+
+    def check_may_migrate(self) -> None:
+        """Refuse a migration that something else in this machine forbids."""
+        if self.dump.under_way:
+            raise QmpError("Live migration disabled: dump-guest-memory in progress")
 
     def _follow_runstate(self) -> None:
         """Guest and guest clock go exactly while the state is running."""
@@ -242,6 +251,7 @@ class Machine:
             return
         self.exiting = True
         self.migration.abandon()
+        self.dump.abandon()
         self.guest.stop()
         self._on_exit(code)
 

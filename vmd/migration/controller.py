@@ -68,6 +68,7 @@ class Migration:
             raise QmpError("Guest is waiting for an incoming migration")
         if state is RunState.POSTMIGRATE:
             raise QmpError("Can't migrate the vm that was paused due to previous migration")
+        self._vm.check_may_migrate()
 
     def migrate_incoming(
         self,

@@ -13,6 +13,7 @@ from monitor.registry import Handler, QmpRegistry
 from vmd.qmp import (
     char,
     control,
+    dump,
     introspect,
     job,
     machine,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from qapi.schema import Schema
 
 _MODULES = (
-    *(char, control, introspect, job, machine, migration, misc, qom, run_state, stats, yank),
+    *(char, control, dump, introspect, job, machine, migration, misc, qom, run_state, stats, yank),
 )
 
 
