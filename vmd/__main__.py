@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from qapi.error import QmpError
 from vmd.cli.parse import parse, program_name
 from vmd.cli.report import Quit, Report
 
@@ -34,6 +35,8 @@ def main() -> None:
 def _serve(config: Config, report: Report) -> int:
     """Go to the background if asked to, take the pid file, and live on an event loop."""
     background = None
+    if config.daemonize and config.nographic:
+        raise report.refuse(QmpError("-nographic cannot be used with -daemonize"))
     if config.daemonize:
         from vmd.cli.daemonize import fork
 

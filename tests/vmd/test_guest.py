@@ -126,6 +126,17 @@ def test_dirty_writes_so_many_pages_and_goes_round() -> None:
     assert firsts == [2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 0]
 
 
+def test_dirty_keeps_to_low_rates_and_to_none_at_all() -> None:
+    slow, none = Stage("dirty", rate="8k").boot(), Stage("dirty", rate="0").boot()
+    for stage in (slow, none):
+        stage.clock.advance(1000 * MS)
+    written = [
+        sum(stage.ram.read(page, 1)[0] for page in range(MIB, 4 * MIB, 4096))
+        for stage in (slow, none)
+    ]
+    assert written == [2, 0]
+
+
 def test_dirty_marks_what_it_wrote_and_its_own_page() -> None:
     stage = Stage("dirty", start="1M", size="40k", rate="400k").boot()
     stage.ram.start_dirty_log()
@@ -168,14 +179,16 @@ def test_ram_too_small_for_a_signature_has_no_guest() -> None:
     ("name", "options", "text"),
     [
         ("nobody", {}, "unknown guest program: nobody"),
-        ("counter", {"speed": "1"}, "Invalid parameter 'speed' for guest 'counter'"),
-        ("counter", {"interval": "x"}, "Parameter 'interval' expects a size"),
+        ("counter", {"speed": "1"}, "Invalid parameter 'speed'"),
+        ("counter", {"interval": "x"}, "Parameter 'interval' expects a number"),
+        ("dirty", {"rate": "fast"}, "Parameter 'rate' expects a non-negative number below 2\\^64"),
+        ("ab", {"suspend": "yes!"}, "Parameter 'suspend' expects 'on' or 'off'"),
         ("dirty", {"start": "0"}, "needs a range of pages inside RAM"),
     ],
 )
 def test_a_bad_guest_option_is_told(name: str, options: dict[str, str], text: str) -> None:
     with pytest.raises(QmpError, match=text):
-        Stage(name, **options).boot()
+        Stage(name, **options)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -228,7 +228,7 @@ class Daemon:
         self._terminal_task = asyncio.get_running_loop().create_task(self._terminal.run())
 
     def _start_incoming(self, machine: Machine) -> None:
-        for request in self._config.incoming:
+        for request in self._config.incoming[-1:]:  # given twice, the last one counts
             with self._report.at(request.where):
                 _start_incoming(machine, request)
 

@@ -248,6 +248,10 @@ def overcommit(state: Parsing, where: str, arg: str) -> None:
 
 
 def vmd(state: Parsing, where: str, arg: str) -> None:
+    if arg in HELP_WORDS or arg.removeprefix("guest=") in HELP_WORDS:
+        from vmd.cli.help import guest_help
+
+        raise Quit(0, guest_help())
     state.config.vmd.update(state.options(lists.VMD, where, arg).pairs)
 
 

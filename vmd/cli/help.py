@@ -161,3 +161,16 @@ def object_help(kind: str | None) -> str | None:
         for member in sorted(members.members, key=lambda each: each.name):
             lines.append(f"  {member.name}=<{member.type}>\n")
     return "".join(lines)
+
+
+def guest_help() -> str:
+    """`-vmd guest=help`: the simulated guests and what can be set on each."""
+    from vmd.guest.guest import DEFAULT_PROGRAM
+    from vmd.guest.program import PROGRAMS
+
+    lines = ["Simulated guests (-vmd guest=NAME[,OPTION=VALUE...]):"]
+    for name, program in PROGRAMS.items():
+        default = " (default)" if name == DEFAULT_PROGRAM else ""
+        lines.append(f"{name}{default}")
+        lines += [f"  {option}=  {text}" for option, text in program.options.items()]
+    return "\n".join(lines) + "\n"

@@ -56,15 +56,29 @@ class Guest:
         self._timer: Timer | None = None
         self._started = False
         self.program: Program | None = None
+        self._words = self._judge(options)
+
+    def _judge(self, options: GuestOptions) -> tuple[int, ...]:
+        """The registers that the options ask for: what is wrong is said before anything runs."""
+        program = PROGRAMS[options.name]
+        for key in options.options:
+            if key not in program.options:
+                raise QmpError(f"Invalid parameter '{key}'")
+        if not self._has_room:
+            return ()
+        assert self._ram is not None
+        return program.words(options.options, self._ram.size)
+
+    @property
+    def _has_room(self) -> bool:
+        return self._ram is not None and self._ram.size >= state.STATE_OFFSET + state.STATE_SIZE
 
     def boot(self) -> None:
         """Power on or reset: the chosen program starts from scratch."""
-        if self._ram is None:
-            return
-        if self._ram.size < state.STATE_OFFSET + state.STATE_SIZE:
+        if self._ram is None or not self._has_room:
             return
         self.program = PROGRAMS[self._options.name]
-        self._obey(self.program.boot(self._ram, self._options.options))
+        self._obey(self.program.boot(self._ram, self._words))
         self._arrange()
 
     def adopt(self) -> None:
@@ -106,7 +120,7 @@ class Guest:
     def restart(self) -> None:
         """Begin anew, with RAM kept as it is."""
         if self.program is not None and self._ram is not None:
-            self._obey(self.program.boot(self._ram, {}))
+            self._obey(self.program.boot(self._ram, state.load(self._ram)))
 
     @property
     def answers_powerdown(self) -> bool:

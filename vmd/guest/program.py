@@ -9,16 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from qapi.error import QmpError
-from qapi.size import parse_size
 from vmd.guest import ram as state
 from vmd.guest.ram import PAGE, add_one_to_pages
+from vmd.options import parse_boolean, parse_number, parse_option_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from vmd.guest.ram import GuestRam
 
 MS = 1_000_000
+SECOND = 1_000_000_000
 
 
 class Wish(NamedTuple):
@@ -32,14 +33,19 @@ NOTHING = Wish()
 
 
 class Program(Protocol):
-    """One kind of guest. `options` are what `-vmd guest=NAME,…` gave, as text."""
+    """One kind of guest. `options` name what `-vmd guest=NAME,…` may set, with a word on each."""
 
     name: str
+    options: Mapping[str, str]
     answers_powerdown: bool
     restarts_on_wakeup: bool
 
-    def boot(self, ram: GuestRam, options: Mapping[str, str]) -> Wish:
-        """Start from scratch in this RAM."""
+    def words(self, options: Mapping[str, str], ram_size: int) -> tuple[int, ...]:
+        """The registers to begin with; QmpError if an option or the RAM does not fit."""
+        ...
+
+    def boot(self, ram: GuestRam, words: Sequence[int]) -> Wish:
+        """Start from scratch in this RAM, with these registers."""
         ...
 
     def interval_ns(self, ram: GuestRam) -> int | None:
@@ -51,34 +57,27 @@ class Program(Protocol):
         ...
 
 
-def take_number(options: Mapping[str, str], key: str, default: int) -> int:
-    """An option's value as a size or count (suffixes allowed)."""
-    if key not in options:
-        return default
-    value, error = parse_size(options[key])
-    if error is not None:
-        raise QmpError(f"Parameter '{key}' expects a size")
-    return value
+def _number(options: Mapping[str, str], key: str, default: int) -> int:
+    return parse_number(key, options[key]) if key in options else default
 
 
-def check_options(program: str, options: Mapping[str, str], known: tuple[str, ...]) -> None:
-    """Refuse an option that the program does not have."""
-    for key in options:
-        if key not in known:
-            raise QmpError(f"Invalid parameter '{key}' for guest '{program}'")
+def _size(options: Mapping[str, str], key: str, default: int) -> int:
+    return parse_option_size(key, options[key]) if key in options else default
 
 
 class Idle:
     """A guest that does nothing, but is there: it answers the power button."""
 
     name = "idle"
+    options: Mapping[str, str] = {}
     answers_powerdown = True
     restarts_on_wakeup = False
-    options = ()
 
-    def boot(self, ram: GuestRam, options: Mapping[str, str]) -> Wish:
-        check_options(self.name, options, self.options)
-        state.sign(ram, self.name, ())
+    def words(self, options: Mapping[str, str], ram_size: int) -> tuple[int, ...]:
+        return ()
+
+    def boot(self, ram: GuestRam, words: Sequence[int]) -> Wish:
+        state.sign(ram, self.name, words)
         return NOTHING
 
     def interval_ns(self, ram: GuestRam) -> int | None:
@@ -95,14 +94,19 @@ class Counter:
     """
 
     name = "counter"
+    options: Mapping[str, str] = {
+        "interval": "milliseconds between two numbers (100)",
+        "suspend-at": "the number at which it goes to sleep, on pc and q35 (0: never)",
+    }
     answers_powerdown = True
     restarts_on_wakeup = False
-    options = ("interval", "suspend-at")
 
-    def boot(self, ram: GuestRam, options: Mapping[str, str]) -> Wish:
-        check_options(self.name, options, self.options)
-        interval = max(take_number(options, "interval", 100), 1) * MS
-        state.sign(ram, self.name, (0, interval, take_number(options, "suspend-at", 0)))
+    def words(self, options: Mapping[str, str], ram_size: int) -> tuple[int, ...]:
+        interval = max(_number(options, "interval", 100), 1) * MS
+        return 0, interval, _number(options, "suspend-at", 0)
+
+    def boot(self, ram: GuestRam, words: Sequence[int]) -> Wish:
+        state.sign(ram, self.name, words)
         return NOTHING
 
     def interval_ns(self, ram: GuestRam) -> int | None:
@@ -118,46 +122,48 @@ class Counter:
 class Dirty:
     """Writes pages round and round over a range, so that live migration has work.
 
-    Registers: next page, first page, end page, pages a tick. Each write adds one to the page's
-    first byte.
+    Registers: next page, first page, end page, pages a second, and what is left of a page's time
+    in ns·pages. Each write adds one to the page's first byte.
     """
 
     name = "dirty"
+    options: Mapping[str, str] = {
+        "rate": "bytes a second, a whole page for each 4 KiB (16M)",
+        "start": "first byte of the range (1M)",
+        "size": "bytes in the range (all RAM behind start)",
+    }
     answers_powerdown = True
     restarts_on_wakeup = False
-    options = ("rate", "start", "size")
     interval = 10 * MS
 
-    def boot(self, ram: GuestRam, options: Mapping[str, str]) -> Wish:
-        """`rate` is in bytes a second, `start` and `size` in bytes of RAM."""
-        check_options(self.name, options, self.options)
-        first = take_number(options, "start", 1 << 20) // PAGE
-        last = ram.size // PAGE
-        size = take_number(options, "size", ram.size) // PAGE
-        end = min(last, first + size)
+    def words(self, options: Mapping[str, str], ram_size: int) -> tuple[int, ...]:
+        first = _size(options, "start", 1 << 20) // PAGE
+        end = min(ram_size // PAGE, first + _size(options, "size", ram_size) // PAGE)
         if first < 1 or end <= first:
             raise QmpError("guest 'dirty' needs a range of pages inside RAM, above the first page")
-        per_second = take_number(options, "rate", 16 << 20) // PAGE
-        a_tick = max(per_second * self.interval // 1_000_000_000, 1)
-        state.sign(ram, self.name, (first, first, end, a_tick))
+        return first, first, end, _size(options, "rate", 16 << 20) // PAGE, 0
+
+    def boot(self, ram: GuestRam, words: Sequence[int]) -> Wish:
+        state.sign(ram, self.name, words)
         return NOTHING
 
     def interval_ns(self, ram: GuestRam) -> int | None:
         return self.interval
 
     def tick(self, ram: GuestRam) -> Wish:
-        page, first, end, count = state.load(ram)[:4]
+        page, first, end, rate, rest = state.load(ram)[:5]
         # Registers are RAM, and RAM may hold anything: keep them inside their range.
         end = min(end, ram.size // PAGE)
         if not 1 <= first < end:
             return NOTHING
         page = page if first <= page < end else first
-        count = min(count, end - first)
+        due, rest = divmod(rate * self.interval + rest % SECOND, SECOND)
+        count = min(due, end - first)
         head = min(count, end - page)
         add_one_to_pages(ram, page * PAGE, (page + head) * PAGE)
         add_one_to_pages(ram, first * PAGE, (first + count - head) * PAGE)
         page = page + head if count == head else first + count - head
-        state.store(ram, (page, first, end, count))
+        state.store(ram, (page, first, end, rate, rest))
         return NOTHING
 
 
@@ -166,26 +172,30 @@ class AB:
 
     `A`, then for ever: one sweep over [1 MiB, 100 MiB) adding 1 to the first byte of each page; a
     `B` after every 64 sweeps. With `suspend=on` it suspends once, after the first `B`, and starts
-    over when woken. Registers: sweeps since the last B.
+    over when woken. Registers: sweeps since the last B, whether to suspend.
     """
 
     name = "ab"
+    options: Mapping[str, str] = {
+        "suspend": "on: sleep once after the first B, on pc and q35 (off)"
+    }
     answers_powerdown = False
     restarts_on_wakeup = True
-    options = ("suspend",)
     start, end = 1 << 20, 100 << 20
     sweeps = 64
     sweeps_a_tick = 8
     suspend_flag = 0x7CBE
     suspended_mark = (1 << 20) + 4
 
-    def boot(self, ram: GuestRam, options: Mapping[str, str]) -> Wish:
-        check_options(self.name, options, self.options)
-        if ram.size < self.start + PAGE:
+    def words(self, options: Mapping[str, str], ram_size: int) -> tuple[int, ...]:
+        if ram_size < self.start + PAGE:
             raise QmpError("guest 'ab' needs more than 1 MiB of RAM")
-        state.sign(ram, self.name, (0,))
-        if options:
-            ram.write(self.suspend_flag, bytes([options["suspend"] == "on"]))
+        return 0, parse_boolean("suspend", options.get("suspend", "off"))
+
+    def boot(self, ram: GuestRam, words: Sequence[int]) -> Wish:
+        wants_suspend = words[1] & 1
+        state.sign(ram, self.name, (0, wants_suspend))
+        ram.write(self.suspend_flag, bytes((wants_suspend,)))
         end = min(self.end, ram.size // PAGE * PAGE)
         ram.view[self.start : end : PAGE] = bytes((end - self.start) // PAGE)
         ram.mark(self.start, end - self.start)
@@ -195,14 +205,14 @@ class AB:
         return 16 * MS
 
     def tick(self, ram: GuestRam) -> Wish:
-        done = state.load(ram)[0]
+        done, wants_suspend = state.load(ram)[:2]
         spoken = b""
         for _ in range(self.sweeps_a_tick):
             add_one_to_pages(ram, self.start, min(self.end, ram.size // PAGE * PAGE))
             done += 1
             if done >= self.sweeps:
                 done, spoken = 0, b"B"
-        state.store(ram, (done,))
+        state.store(ram, (done, wants_suspend))
         suspend = bool(spoken) and self._wants_suspend(ram)
         return Wish(spoken, suspend)
 

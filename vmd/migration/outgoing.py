@@ -121,8 +121,9 @@ class Outgoing:
             self._task.cancel()
 
     def go_on(self) -> None:
-        """`migrate-continue` in pre-switchover."""
-        self._wakeup.set()
+        """`migrate-continue`; it means something in pre-switchover only."""
+        if self.status is MigrationStatus.PRE_SWITCHOVER:
+            self._wakeup.set()
 
     @property
     def under_way(self) -> bool:
