@@ -48,7 +48,7 @@ class Session:
             )
         self._lines = self._socket.makefile("rb")
         self._events: list[dict[str, Any]] = []
-        self._message()
+        self.message()
         self.greeting_time = perf_counter() - began
         self.execute("qmp_capabilities")
 
