@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+import qapi
 from tests.differential import normal
 from tests.differential.scenes import capabilities
 from tests.differential.stage import find_qemu, find_vmd, stage
@@ -36,8 +37,20 @@ QUERIES = (
     "query-memory-size-summary",
     "query-cpus-fast",
     "query-fdsets",
+    "query-memdev",
+    "query-jobs",
+    "query-yank",
+    "query-dump",
+    "query-iothreads",
+    "query-memory-devices",
 )
-BLUNT = ("stop", "cont", "system_powerdown", "system_wakeup", "migrate_cancel")
+BLUNT = ("stop", "cont", "system_reset", "system_powerdown", "system_wakeup", "migrate_cancel")
+LINES = ("info status", "info migrate", "info name", "stop", "cont", "info nonsense", "nonsense")
+ACTIONS = {
+    "shutdown": st.sampled_from(["pause", "poweroff"]),
+    "panic": st.sampled_from(["pause", "none", "poweroff"]),
+    "watchdog": st.sampled_from(["none", "inject-nmi", "reset"]),
+}
 SWITCHES = ("validate-uuid", "x-ignore-shared", "pause-before-switchover", "no-such-capability")
 PARAMETERS: dict[str, Any] = {
     "max-bandwidth": st.integers(-1, 1 << 65),
@@ -86,9 +99,18 @@ class Pair(RuleBasedStateMachine):
         events = [line for line in lines if line.startswith("<- event")]
         return [line for line in lines if line not in events], events
 
-    @rule(command=st.sampled_from([*QUERIES, *BLUNT]))
+    @rule(command=st.sampled_from([*QUERIES, *BLUNT]).filter(qapi.load().commands.__contains__))
     def runs(self, command: str) -> None:
         self._each(lambda machine: machine.qmp.execute(command))
+
+    @rule(line=st.sampled_from(LINES))
+    def types(self, line: str) -> None:
+        arguments = {"command-line": line}
+        self._each(lambda machine: machine.qmp.execute("human-monitor-command", arguments))
+
+    @rule(actions=st.fixed_dictionaries({}, optional=ACTIONS))
+    def chooses_actions(self, actions: dict[str, str]) -> None:
+        self._each(lambda machine: machine.qmp.execute("set-action", actions))
 
     @rule()
     def asks_what_is_set(self) -> None:
