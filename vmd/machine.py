@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
+from vmd.display import Screen
 from vmd.dump import Dump
 from vmd.events import EventBus
 from vmd.guest.guest import Guest
@@ -99,11 +100,12 @@ class Machine:
             RunState.INMIGRATE if setup.incoming else RunState.PRELAUNCH
         )
         self.guest_time = GuestTime(clock)
+        self.screen = Screen()
         self.guest = Guest(
             setup.main_ram[0] if setup.main_ram else None,
             clock,
             self,
-            lambda data: self.serial(data),
+            self._guest_says,
             guest_options,
         )
         self.migration = Migration(self, incoming=setup.incoming)
@@ -170,10 +172,15 @@ class Machine:
         if self.dump.under_way:
             raise QmpError("Live migration disabled: dump-guest-memory in progress")
 
+    def _guest_says(self, data: bytes) -> None:
+        self.screen.write(data)
+        self.serial(data)
+
     def _follow_runstate(self) -> None:
         """Guest and guest clock go exactly while the state is running."""
         if self.runstate.state is RunState.RUNNING:
             self.guest_time.start()
+            self.screen.lit = True
             self.guest.start()
         else:
             self.guest.stop()
@@ -188,6 +195,7 @@ class Machine:
             return
         self.runstate.was_suspended = False
         if self.runstate.state is not RunState.INMIGRATE:
+            self.screen.clear()
             self.guest.reset()
         self.events.emit("RESET", {"guest": guest, "reason": reason})
         keeps = (RunState.RUNNING, RunState.INMIGRATE, RunState.FINISH_MIGRATE)

@@ -22,6 +22,7 @@ from vmd.qmp import (
     qom,
     run_state,
     stats,
+    ui,
     yank,
 )
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from qapi.schema import Schema
 
 _MODULES = (
-    *(char, control, dump, introspect, job, machine, migration, misc, qom, run_state, stats, yank),
+    *(char, control, dump, introspect, job, machine, migration, misc, qom, run_state, stats, ui, yank),
 )
 
 

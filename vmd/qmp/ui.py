@@ -1,0 +1,94 @@
+"""Commands of ui.json: the display, the mouse and the keyboard. Nothing shows the display."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from qapi.error import DEVICE_NOT_FOUND, QmpError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vmd.machine import Machine
+
+
+async def screendump(
+    machine: Machine,
+    filename: str,
+    device: str | None = None,
+    head: int | None = None,
+    format: str = "ppm",
+) -> None:
+    from vmd import display
+    from vmd.worker import Worker
+
+    if device is not None:
+        raise QmpError(f"Device '{device}' not found", DEVICE_NOT_FOUND)
+    if head is not None:
+        raise QmpError("'head' must be specified together with 'device'")
+    if not display.has_display(machine):
+        raise QmpError("There is no console to take a screendump from")
+    picture = machine.screen.picture()
+    data = display.png(picture) if format == "png" else display.ppm(picture)
+    worker = Worker()
+    try:
+        await worker.run(lambda: _save(machine, filename, data))
+    finally:
+        worker.stop()
+
+
+def _save(machine: Machine, filename: str, data: bytes) -> None:
+    fd = _create(machine, filename)
+    try:
+        with open(fd, "wb", buffering=0) as file:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+    except OSError as error:
+        raise QmpError(os.strerror(error.errno or 0)) from None
+
+
+def _create(machine: Machine, filename: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        fd = machine.fdsets.open(filename, flags)
+        return os.open(filename, flags, 0o666) if fd is None else fd
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+    except QmpError as error:
+        # Here QEMU tells of a set of descriptors as of a file.
+        missing = error.desc.startswith("Failed to find fdset")
+        reason = os.strerror(errno.ENOENT if missing else errno.EACCES)
+    raise QmpError(f"failed to open file '{filename}': {reason}")
+
+
+def query_mice(machine: Machine) -> list[dict[str, object]]:
+    if not machine.board.has_cpus:
+        return []
+    # QEMU counts the handlers of input that are no mice too.
+    return [{"name": "QEMU PS/2 Mouse", "index": 2, "current": True, "absolute": False}]
+
+
+def send_key(
+    machine: Machine, keys: Sequence[Mapping[str, object]], hold_time: int | None = None
+) -> None:
+    """No guest program reads the keyboard."""
+
+
+def query_vnc(machine: Machine) -> dict[str, object]:
+    return {"enabled": False}
+
+
+def query_spice(machine: Machine) -> dict[str, object]:
+    return {"enabled": False, "migrated": False, "mouse-mode": "client"}
+
+
+HANDLERS = {
+    "query-mice": query_mice,
+    "query-spice": query_spice,
+    "query-vnc": query_vnc,
+    "screendump": screendump,
+    "send-key": send_key,
+}
