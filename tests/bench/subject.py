@@ -44,13 +44,18 @@ class Session:
                 pass_fds=[fd],
                 env=environment(),
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
         self._lines = self._socket.makefile("rb")
         self._events: list[dict[str, Any]] = []
-        self.message()
-        self.greeting_time = perf_counter() - began
-        self.execute("qmp_capabilities")
+        try:
+            self.message()
+            self.greeting_time = perf_counter() - began
+            self.execute("qmp_capabilities")
+        except BaseException:
+            self.process.kill()
+            raise
 
     def execute(self, command: str, **arguments: Any) -> Any:
         """Run a command (`_` in argument names becomes `-`), return its value."""
@@ -76,7 +81,8 @@ class Session:
     def until_completed(self) -> None:
         """Wait for the end of a migration (the events capability must be on)."""
         while True:
-            message = self.message()
+            # An event may have come before the answer: real QEMU is not always in order.
+            message = self._events.pop(0) if self._events else self.message()
             status = message.get("data", {}).get("status")
             if message.get("event") == "MIGRATION" and status in ("completed", "failed"):
                 if status == "failed":
