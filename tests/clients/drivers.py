@@ -7,6 +7,7 @@ text), `hears` waits for an event and gives its data.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -140,12 +141,19 @@ class Legacy:
 
 @contextlib.contextmanager
 def legacy(path: Path) -> Iterator[Driver]:
-    driver = Legacy(path)
+    # The client takes the thread's event loop, or makes one and leaves it behind.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     try:
-        yield driver
+        driver = Legacy(path)
+        try:
+            yield driver
+        finally:
+            with contextlib.suppress(EOFError):  # the machine hung up first
+                driver.client.close()
     finally:
-        with contextlib.suppress(EOFError):  # the machine hung up first
-            driver.client.close()
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def spawn(tool: str, path: Path) -> pexpect.spawn[str]:
