@@ -65,6 +65,6 @@ class Fault:
 
 
 if __name__ == "__main__":
-    file.os = Disk(Fault(sys.argv[1], sys.argv[2]).before)  # type: ignore[assignment]
+    vars(file)["os"] = Disk(Fault(sys.argv[1], sys.argv[2]).before)
     sys.argv = ["vmd", *sys.argv[3:]]
     main()

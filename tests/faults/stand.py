@@ -123,5 +123,5 @@ async def load(path: Path, **how: object) -> Subject:
 def faulty_vmd(fault: str, path: str, guest: str = "counter") -> Program:
     """The program of `faulty.py`, as a stage starts it."""
     script = str(Path(__file__).with_name("faulty.py"))
-    guests = {"none": ("-vmd", f"guest={guest}")}
+    guests: dict[str, tuple[str, ...]] = {"none": ("-vmd", f"guest={guest}")}
     return Program("vmd", (sys.executable, script, fault, path), guests)

@@ -125,7 +125,8 @@ async def test_no_length_that_a_stream_claims_is_believed(
 
 def places(stream: bytes) -> list[int]:
     """Every byte but most of those within a page's data."""
-    found, at = [], 0
+    found: list[int] = []
+    at = 0
     while at < len(stream):
         run = len(stream) - at - len(stream[at:].lstrip(stream[at : at + 1]))
         found += range(at, at + min(run, 16))

@@ -49,7 +49,8 @@ def strike_at(
     def in_the_thread(number: int, name: str, arguments: tuple[Any, ...]) -> None:
         if threading.current_thread() is not threading.main_thread() and comes():
             struck = threading.Event()
-            loop.call_soon_threadsafe(lambda: (strike(), struck.set()))
+            loop.call_soon_threadsafe(strike)
+            loop.call_soon_threadsafe(struck.set)
             struck.wait()
 
     class Striking(Worker):

@@ -20,7 +20,6 @@ from vmd.memory import RamBlock
 from vmd.migration.stream import EOF, FOOTER, be32
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.differential.stage import Machine
@@ -39,7 +38,7 @@ def killed(machine: Machine) -> bool:
 
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a RAM file and the state that was saved first."""
     directory = tmp_path_factory.mktemp("before")
     with stage(find_vmd(), directory) as scene:
