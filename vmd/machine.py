@@ -6,14 +6,15 @@ Observed from system/runstate.c and system/cpus.c.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from qapi.error import QmpError
+from vmd.devices.topology import Topology
 from vmd.display import Screen
 from vmd.dump import Dump
 from vmd.events import EventBus
 from vmd.guest.guest import Guest
-from vmd.memory import AddressSpace, split_ram
+from vmd.memory import AddressSpace, create, split_ram
 from vmd.migration.controller import Migration
 from vmd.runstate import NEEDS_RESET, RunState, RunStateMachine
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from vmd.chardev.registry import Chardevs
     from vmd.clock import Clock
     from vmd.devices.board import Board
+    from vmd.devices.objects import IOThread, UserObject
     from vmd.fdset import FdSets
     from vmd.guest.guest import GuestOptions
     from vmd.memory import MemoryBackend, RamBlock
@@ -46,10 +48,16 @@ class MachineSetup:
         self.name: str | None = None
         self.uuid: str | None = None
         self.cpus = 1
+        self.cpu_model = "qemu64"
+        self.topology = Topology()
+        self.node_of_cpu: dict[int, int] = {}
+        self.properties: dict[str, object] = {}
+        self.boot: dict[str, object] = {}
         self.ram_size = board.default_ram_size
         self.ram_blocks: list[RamBlock] = []
         self.all_blocks: list[RamBlock] = []
         self.backends: dict[str, MemoryBackend] = {}
+        self.objects: dict[str, UserObject] = {}
         self.main_ram: list[RamBlock] = []
         self.autostart = True
         self.incoming = False
@@ -79,10 +87,17 @@ class Machine:
         self.name = setup.name
         self.uuid = setup.uuid
         self.cpus = setup.cpus
+        self.cpu_model = setup.cpu_model
+        self.topology = setup.topology
+        self.node_of_cpu = setup.node_of_cpu
+        self.properties = setup.properties
+        self.boot = setup.boot
         self.ram_size = setup.ram_size
         self.ram_blocks = setup.ram_blocks
         self.all_blocks = setup.all_blocks
         self.backends = setup.backends
+        self.objects = setup.objects
+        self.main_ram = setup.main_ram
         self.memory = _address_space(setup)
         self.autostart = setup.autostart
         self.only_migratable = setup.only_migratable
@@ -267,15 +282,11 @@ class Machine:
 
     def add_object(self, options: dict[str, object]) -> None:
         """Create a user's object from checked ObjectOptions."""
-        from vmd.memory import create
+        add_object(self, options)
 
-        name = str(options["id"])
-        if name in self.backends:
-            raise QmpError(
-                f"attempt to add duplicate property '{name}' to object (type 'container')"
-            )
-        self.backends[name] = backend = create(options)
-        self.all_blocks.append(backend.block)
+    def iothreads(self) -> list[IOThread]:
+        """The I/O threads, in order of creation."""
+        return [cast("IOThread", it) for it in self.objects.values() if it.qom_type == "iothread"]
 
     def ram_offsets(self) -> list[tuple[RamBlock, int]]:
         """All RAM blocks, unused backends too, largest first, each with QEMU's offset for it.
@@ -292,6 +303,10 @@ class Machine:
 
     def delete_object(self, name: str) -> None:
         """Delete a user's object that nothing uses."""
+        other = self.objects.pop(name, None)
+        if other is not None:
+            other.close()
+            return
         backend = self.backends.get(name)
         if backend is None:
             raise QmpError(f"object '{name}' not found")
@@ -300,6 +315,20 @@ class Machine:
         del self.backends[name]
         self.all_blocks.remove(backend.block)
         backend.close()
+
+
+def add_object(owner: Machine | MachineSetup, options: dict[str, object]) -> None:
+    """Create a user's object from checked ObjectOptions, for a machine or one in the making."""
+    name = str(options["id"])
+    if name in owner.backends or name in owner.objects:
+        raise QmpError(f"attempt to add duplicate property '{name}' to object (type 'container')")
+    if str(options["qom-type"]).startswith("memory-backend-"):
+        owner.backends[name] = backend = create(options)
+        owner.all_blocks.append(backend.block)
+    else:
+        from vmd.devices.objects import create_object
+
+        owner.objects[name] = create_object(options)
 
 
 def _address_space(setup: MachineSetup) -> AddressSpace:

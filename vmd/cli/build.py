@@ -12,8 +12,8 @@ from vmd.cli.cpus import numa_nodes
 from vmd.cli.globals import preset
 from vmd.devices import board as boards
 from vmd.guest.guest import GuestOptions
-from vmd.machine import Machine, MachineSetup
-from vmd.memory import RamBlock, create
+from vmd.machine import Machine, MachineSetup, add_object
+from vmd.memory import RamBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from vmd.cli.cpus import NumaNode
     from vmd.cli.report import Report
     from vmd.clock import Clock
-    from vmd.devices.board import AuxBlock
+    from vmd.devices.board import AuxBlock, Board
+    from vmd.devices.topology import Topology
     from vmd.fdset import FdSets
     from vmd.memory import MemoryBackend
 
@@ -40,6 +41,11 @@ def build_machine(
     setup.name = config.name
     setup.uuid = config.uuid
     setup.cpus = config.smp.cpus
+    setup.topology = config.smp
+    if config.cpu is not None:
+        setup.cpu_model = config.cpu.model
+    setup.properties = dict(config.machine_properties)
+    setup.boot = _boot(board, config)
     setup.autostart = not config.paused
     setup.incoming = bool(config.incoming)
     setup.only_migratable = config.only_migratable
@@ -47,13 +53,15 @@ def build_machine(
     setup.actions = {name: getattr(config.actions, name) for name in setup.actions}
     for request in config.objects:
         with report.at(""):
-            _add_object(setup, request.properties)
+            add_object(setup, request.properties)
     nodes = numa_nodes(config, report)
+    setup.node_of_cpu = _nodes_of_cpus(nodes, config.smp)
     with report.at(""):
         _add_ram(setup, config, nodes)
-    with report.at(f"-vmd guest={config.vmd.get('guest', '')}"):
+    typed = ",".join(f"{key}={value}" for key, value in config.vmd.items())
+    with report.at(f"-vmd {typed}"):
         guest = _guest_options(config)
-    machine = Machine(setup, clock, guest, on_exit=on_exit, report=report.error, fdsets=fdsets)
+        machine = Machine(setup, clock, guest, on_exit=on_exit, report=report.error, fdsets=fdsets)
     for given in config.globals:
         if given.driver != "migration":
             report.warning(f"global {given.driver}.{given.property} has invalid class name")
@@ -63,12 +71,20 @@ def build_machine(
     return machine
 
 
-def _add_object(setup: MachineSetup, properties: dict[str, object]) -> None:
-    name = str(properties["id"])
-    if name in setup.backends:
-        raise QmpError(f"attempt to add duplicate property '{name}' to object (type 'container')")
-    setup.backends[name] = backend = create(properties)
-    setup.all_blocks.append(backend.block)
+def _nodes_of_cpus(nodes: list[NumaNode], topology: Topology) -> dict[int, int]:
+    """The NUMA node of each CPU. If none is given one sockets take turns, else the rest is in 0."""
+    if not nodes:
+        return {}
+    given = {cpu: node.nodeid for node in nodes for cpu in node.cpus}
+    return {
+        cpu: given.get(cpu, 0) if given else topology.place(cpu)["socket-id"] % len(nodes)
+        for cpu in range(topology.maxcpus)
+    }
+
+
+def _boot(board: Board, config: Config) -> dict[str, object]:
+    """What to boot from; a PC has an order even if nobody gave one."""
+    return {"order": "cad", **config.boot} if board.has_cpus else dict(config.boot)
 
 
 def _add_ram(setup: MachineSetup, config: Config, nodes: list[NumaNode]) -> None:
@@ -83,7 +99,7 @@ def _add_ram(setup: MachineSetup, config: Config, nodes: list[NumaNode]) -> None
         if setup.ram_size:
             # Like QEMU's: a backend that nobody asked for, but that is one.
             properties = {"qom-type": "memory-backend-ram", "id": board.default_ram_id}
-            _add_object(setup, {**properties, "size": setup.ram_size})
+            add_object(setup, {**properties, "size": setup.ram_size})
             setup.main_ram = [setup.backends[board.default_ram_id].block]
     devices = board.default_devices if config.defaults else ()
     others = [_aux(block) for block in (*board.bios, *devices, *board.acpi)]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from vmd.devices.topology import Topology
+
 if TYPE_CHECKING:
     from vmd.options import Options, Tree
 
@@ -87,21 +89,6 @@ class CpuRequest:
         self.model = model
         self.features = features
         self.toggled = toggled
-
-
-class Topology(NamedTuple):
-    """How many CPUs, and how they are nested. Levels the machine does not have are 1."""
-
-    cpus: int = 1
-    maxcpus: int = 1
-    drawers: int = 1
-    books: int = 1
-    sockets: int = 1
-    dies: int = 1
-    clusters: int = 1
-    modules: int = 1
-    cores: int = 1
-    threads: int = 1
 
 
 class Memory(NamedTuple):

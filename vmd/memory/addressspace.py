@@ -74,6 +74,10 @@ class AddressSpace:
         pieces.append(bytes(address + length - position))
         return b"".join(pieces)
 
+    def covers(self, address: int, length: int) -> bool:
+        """Whether there is memory at each of these addresses."""
+        return sum(end - start for _, start, end in self._overlaps(address, length)) == length
+
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         data = memoryview(data)
         for r, start, end in self._overlaps(address, len(data)):

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 MADV_REMOVE = 9
 MADV_MERGEABLE = 12
+MADV_UNMERGEABLE = 13
 MADV_DONTDUMP = 16
+MADV_DODUMP = 17
 MADV_POPULATE_WRITE = 23
 MFD_HUGETLB = 4
 MFD_HUGE_SHIFT = 26
@@ -81,6 +83,21 @@ class MemoryBackend:
     @property
     def size(self) -> int:
         return _int(self.properties, "size")
+
+    def change(self, name: str, value: object) -> None:
+        """Set a property that may change while the memory is in use, and tell the host."""
+        advice = {
+            ("merge", True): MADV_MERGEABLE,
+            ("merge", False): MADV_UNMERGEABLE,
+            ("dump", True): MADV_DODUMP,
+            ("dump", False): MADV_DONTDUMP,
+        }.get((name, bool(value)))
+        if advice is not None and value != self.properties[name]:
+            with suppress(OSError):  # a host without KSM
+                self.block.madvise(advice)
+        self.properties[name] = value
+        if name == "prealloc" and value:
+            _preallocate(self.block)
 
     def close(self) -> None:
         """Let the memory go; with discard-data the file's pages are dropped as well."""
@@ -340,13 +357,17 @@ def _advise(block: RamBlock, properties: Options) -> None:
     if not properties["dump"]:
         block.madvise(MADV_DONTDUMP)
     _bind(block, properties)
-    if properties["prealloc"] and not block.readonly:
-        try:
-            block.madvise(MADV_POPULATE_WRITE)
-        except OSError as error:
-            raise QmpError(
-                f"qemu_prealloc_mem: preallocating memory failed: {_why(error)}"
-            ) from None
+    if properties["prealloc"]:
+        _preallocate(block)
+
+
+def _preallocate(block: RamBlock) -> None:
+    if block.readonly:
+        return
+    try:
+        block.madvise(MADV_POPULATE_WRITE)
+    except OSError as error:
+        raise QmpError(f"qemu_prealloc_mem: preallocating memory failed: {_why(error)}") from None
 
 
 _POLICIES = {"preferred": 1, "bind": 2, "interleave": 3}  # <linux/mempolicy.h>

@@ -17,8 +17,11 @@ from vmd.qmp import (
     introspect,
     job,
     machine,
+    machine_target,
     migration,
     misc,
+    misc_target,
+    qdev,
     qom,
     run_state,
     stats,
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
     from qapi.schema import Schema
 
 _MODULES = (
-    *(char, control, dump, introspect, job, machine, migration, misc, qom, run_state, stats, ui, yank),
+    *(char, control, dump, introspect, job, machine, machine_target, migration, misc, misc_target),
+    *(qdev, qom, run_state, stats, ui, yank),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from qapi.error import QmpError
+from qapi.error import DEVICE_NOT_ACTIVE, QmpError
 from vmd.devices.board import BOARDS
 from vmd.machine import NIL_UUID
 
@@ -57,16 +57,42 @@ def query_uuid(machine: Machine) -> dict[str, object]:
 
 
 def query_cpus_fast(machine: Machine) -> list[dict[str, object]]:
+    from vmd.devices.composition import cpu_path
+
     count = machine.cpus if machine.board.has_cpus else 0
     return [
         {
             "cpu-index": index,
-            "qom-path": f"/machine/unattached/device[{index}]",
+            "qom-path": cpu_path(index),
             "thread-id": os.getpid(),
-            "props": {"socket-id": index, "core-id": 0, "thread-id": 0},
+            "props": _cpu_place(machine, index),
             "target": "x86_64",
         }
         for index in range(count)
+    ]
+
+
+def _cpu_place(machine: Machine, index: int) -> dict[str, int]:
+    """Where a CPU is, and its NUMA node if the machine has nodes."""
+    node = machine.node_of_cpu.get(index)
+    return machine.topology.told(index) | ({} if node is None else {"node-id": node})
+
+
+def query_hotpluggable_cpus(machine: Machine) -> list[dict[str, object]]:
+    from vmd.devices.composition import cpu_path
+    from vmd.devices.cpu import SUFFIX
+
+    if not machine.board.has_cpus:
+        raise QmpError("machine does not support hot-plugging CPUs")
+    return [
+        {
+            "type": machine.cpu_model + SUFFIX,
+            "vcpus-count": 1,
+            "props": _cpu_place(machine, index),
+            **({"qom-path": cpu_path(index)} if index < machine.cpus else {}),
+        }
+        # QEMU puts each in front of those that it knows.
+        for index in reversed(range(machine.topology.maxcpus))
     ]
 
 
@@ -83,6 +109,53 @@ def query_memdev(machine: Machine) -> list[dict[str, object]]:
 
 def query_memory_size_summary(machine: Machine) -> dict[str, object]:
     return {"base-memory": machine.ram_size, "plugged-memory": 0}
+
+
+def query_memory_devices(machine: Machine) -> list[dict[str, object]]:
+    # Memory comes in backends; there are no modules to plug.
+    return []
+
+
+def balloon(machine: Machine, value: int) -> None:
+    raise _no_balloon()
+
+
+def query_balloon(machine: Machine) -> dict[str, object]:
+    raise _no_balloon()
+
+
+def _no_balloon() -> QmpError:
+    return QmpError("No balloon device has been activated", DEVICE_NOT_ACTIVE)
+
+
+def query_vm_generation_id(machine: Machine) -> dict[str, object]:
+    raise QmpError("VM Generation ID device not found")
+
+
+def inject_nmi(machine: Machine) -> None:
+    if not machine.board.has_cpus:
+        raise QmpError("machine does not provide NMIs")
+    # None of the guests minds an NMI.
+
+
+def memsave(
+    machine: Machine, val: int, size: int, filename: str, cpu_index: int | None = None
+) -> None:
+    """Save what a CPU sees: the guests do without paging, so it sees what there is."""
+    count = machine.cpus if machine.board.has_cpus else 0
+    if not 0 <= (cpu_index or 0) < count:
+        raise QmpError("Parameter 'cpu-index' expects a CPU number")
+    try:
+        with open(filename, "wb") as file:
+            # QEMU goes on up to the first kilobyte that is not all there.
+            for start in range(val, val + size, 1024):
+                length = min(1024, val + size - start)
+                if not machine.memory.covers(start, length):
+                    text = f"Invalid addr 0x{val:016x}/size {size} specified"
+                    raise QmpError(text)
+                file.write(machine.memory.read(start, length))
+    except OSError as error:
+        raise QmpError(f"Could not open '{filename}': {os.strerror(error.errno or 0)}") from None
 
 
 def pmemsave(machine: Machine, val: int, size: int, filename: str) -> None:
@@ -107,15 +180,22 @@ def system_wakeup(machine: Machine) -> None:
 
 
 HANDLERS = {
+    "balloon": balloon,
+    "inject-nmi": inject_nmi,
+    "memsave": memsave,
     "pmemsave": pmemsave,
+    "query-balloon": query_balloon,
     "query-cpus-fast": query_cpus_fast,
     "query-current-machine": query_current_machine,
+    "query-hotpluggable-cpus": query_hotpluggable_cpus,
     "query-kvm": query_kvm,
     "query-machines": query_machines,
     "query-memdev": query_memdev,
+    "query-memory-devices": query_memory_devices,
     "query-memory-size-summary": query_memory_size_summary,
     "query-target": query_target,
     "query-uuid": query_uuid,
+    "query-vm-generation-id": query_vm_generation_id,
     "system_powerdown": system_powerdown,
     "system_reset": system_reset,
     "system_wakeup": system_wakeup,

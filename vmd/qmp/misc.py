@@ -20,6 +20,18 @@ def query_name(machine: Machine) -> dict[str, object]:
     return {} if machine.name is None else {"name": machine.name}
 
 
+def query_iothreads(machine: Machine) -> list[dict[str, object]]:
+    told = ("poll-max-ns", "poll-grow", "poll-shrink", "aio-max-batch")
+    return [
+        {
+            "id": thread.id,
+            "thread-id": thread.thread_id,
+            **{name: thread.parameters[name] for name in told},
+        }
+        for thread in machine.iothreads()
+    ]
+
+
 def stop(machine: Machine) -> None:
     machine.stop()
 
@@ -90,6 +102,7 @@ def _sent_fd(monitor: QmpMonitor) -> int:
 HANDLERS = {
     "cont": cont,
     "query-fdsets": query_fdsets,
+    "query-iothreads": query_iothreads,
     "query-name": query_name,
     "remove-fd": remove_fd,
     "stop": stop,

@@ -1,0 +1,229 @@
+"""The composition tree: what a machine is made of, as objects that paths lead to.
+
+Observed from qom-list and qom-get of QEMU 10.0.2; what vmd does not have is not in the tree.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qapi.error import QmpError
+from vmd.devices import cpu, types
+from vmd.devices.qom import Object, Property, boolean, choice, text, unsigned32
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmd.machine import Machine
+    from vmd.memory import MemoryBackend
+
+MACHINE_DEFAULTS: dict[str, object] = {
+    "acpi": "auto",
+    "aux-ram-share": False,
+    "default-bus-bypass-iommu": False,
+    "dump-guest-core": True,
+    "fd-bootchk": True,
+    "graphics": True,
+    "hmat": False,
+    "hpet": True,
+    "i8042": True,
+    "max-fw-size": 8 << 20,
+    "mem-merge": True,
+    "nvdimm": False,
+    "pic": "auto",
+    "pit": "auto",
+    "sata": True,
+    "smbus": True,
+    "smm": "auto",
+    "suppress-vmdesc": False,
+    "usb": False,
+    "vmport": "on",  # what `auto` becomes without Xen
+    "x-oem-id": "BOCHS ",
+    "x-oem-table-id": "BXPC    ",
+}
+ON_OFF_AUTO = ("auto", "on", "off")
+POLICIES = ("default", "preferred", "bind", "interleave")
+MAX_NODES = 128
+WHOLE_ADDRESS_SPACE = (1 << 64) - 1
+
+
+def compose(machine: Machine) -> Object:
+    """The root of the tree that the machine is now."""
+    root = Object("container", "/")
+    board = root.add("machine", machine.board.name + types.MACHINE_SUFFIX, _board(machine))
+    root.add("backend", "container")
+    objects = root.add("objects", "container")
+    chardevs = root.add("chardevs", "container")
+    for name in ("peripheral", "peripheral-anon"):
+        board.add(name, "container")
+    unattached = board.add("unattached", "container")
+    memory = unattached.add("system[0]", "memory-region", _system_memory())
+    memory.link("container", "memory-region", None)
+    for index in range(machine.cpus if machine.board.has_cpus else 0):
+        _add_cpu(unattached, machine, index, memory)
+    main_ram = None
+    for name, backend in machine.backends.items():
+        added = objects.add(name, backend.qom_type, _backend(backend))
+        if machine.main_ram == [backend.block]:
+            main_ram = added
+    board.link("memory-backend", "memory-backend", main_ram)
+    for name, other in machine.objects.items():
+        objects.add(name, other.qom_type, other.properties())
+    for chardev in machine.chardevs.values() if machine.chardevs is not None else ():
+        chardevs.add(chardev.label, f"chardev-{chardev.kind}")
+    return root
+
+
+def cpu_path(index: int) -> str:
+    """Where a CPU of a PC is: the first one brings a device of its own along."""
+    return f"/machine/unattached/device[{index + 1 if index else 0}]"
+
+
+# The machine
+
+
+def _board(machine: Machine) -> dict[str, Property]:
+    stored = machine.properties
+    # Without a wish QEMU tells the most RAM below 4 GiB that the chipset can do.
+    most = 4 << 30 if machine.board.alias == "q35" else 0xE0000000
+    found = {
+        "boot": Property("BootConfiguration", lambda: machine.boot),
+        "memory": Property("MemorySizeConfiguration", lambda: _memory_size(machine)),
+        "smp": Property("SMPConfiguration", machine.topology._asdict),
+    }
+    for info in types.properties(machine.board.name + types.MACHINE_SUFFIX):
+        if info.name == "max-ram-below-4g":
+            found[info.name] = Property(info.type, lambda: stored.get("max-ram-below-4g", most))
+        elif info.name in MACHINE_DEFAULTS:
+            found[info.name] = _stored(stored, info.name, info.type)
+    return found
+
+
+def _memory_size(machine: Machine) -> dict[str, int]:
+    return {"size": machine.ram_size}
+
+
+def _stored(stored: dict[str, Any], name: str, kind: str) -> Property:
+    """A property of the machine that is only remembered, like all of them once it runs."""
+
+    def read() -> object:
+        return stored.get(name, MACHINE_DEFAULTS[name])
+
+    def write(value: object) -> None:
+        if kind == "bool":
+            stored[name] = boolean(name, value)
+        else:
+            stored[name] = choice(name, value, ON_OFF_AUTO)
+
+    return Property(kind, read, write if kind in ("bool", "OnOffAuto") else None)
+
+
+# Its CPUs
+
+
+def _system_memory() -> dict[str, Property]:
+    return {
+        "addr": Property("uint64", lambda: 0),
+        "priority": Property("uint32", lambda: 0),
+        "size": Property("uint64", lambda: WHOLE_ADDRESS_SPACE),
+    }
+
+
+def _add_cpu(parent: Object, machine: Machine, index: int, memory: Object) -> None:
+    type_name = machine.cpu_model + cpu.SUFFIX
+    values: dict[str, Any] = {}
+
+    def read(name: str) -> object:
+        if not values:  # made when somebody asks: there are hundreds
+            node = machine.node_of_cpu.get(index)
+            values.update(cpu.instance(machine.cpu_model, machine.topology, index, node))
+        return values[name]
+
+    added = parent.add(cpu_path(index).rpartition("/")[2], type_name)
+    for name, kind, _ in cpu.properties(type_name):
+        if name not in ("type", "memory"):
+            added.properties[name] = Property(kind, _reader(read, name), _refusal(type_name, name))
+    added.link("memory", "memory-region", memory)
+
+
+def _reader(read: Callable[[str], object], name: str) -> Callable[[], object]:
+    return lambda: read(name)
+
+
+def _refusal(type_name: str, name: str) -> Callable[[object], None] | None:
+    """A device's properties are fixed once it is realized."""
+    if name in ("hotpluggable", "hotplugged", "parent_bus", "realized", "unavailable-features"):
+        return None
+    original = cpu.original(name)
+
+    def refuse(value: object) -> None:
+        raise QmpError(
+            f"Attempt to set property '{original}' on anonymous device (type '{type_name}')"
+            " after it was realized"
+        )
+
+    return refuse
+
+
+# Memory backends
+
+
+def _backend(backend: MemoryBackend) -> dict[str, Property]:
+    return {
+        info.name: _backend_property(backend, info.name, info.type)
+        for info in types.properties(backend.qom_type)
+        if info.name != "type"
+    }
+
+
+def _backend_property(backend: MemoryBackend, name: str, kind: str) -> Property:
+    def read() -> object:
+        value = backend.properties[name]
+        if name == "rom" and value == "auto":
+            return "on" if backend.properties["readonly"] else "off"
+        return value
+
+    def write(value: object) -> None:
+        _judge_backend(backend, name, value)
+        backend.change(name, value)
+
+    return Property(kind, read, write)
+
+
+def _judge_backend(backend: MemoryBackend, name: str, value: object) -> None:
+    """Refuse what cannot change any more, in QEMU's words (backends/hostmem*.c)."""
+    kind = backend.qom_type
+    if name == "size":
+        raise QmpError(f"cannot change property size of {kind} ")
+    if name in ("align", "offset"):
+        raise QmpError(f"cannot change property '{name}' of {kind}")
+    if name == "rom":
+        raise QmpError(f"cannot change property '{name}' of {kind}.")
+    if name == "mem-path":
+        text(name, value)
+        raise QmpError(f"cannot change property '{name}' of {kind}")
+    if name == "hugetlbsize":
+        raise QmpError("cannot change property value")
+    if name == "prealloc-threads":
+        if not unsigned32(name, value):
+            raise QmpError(f"property '{name}' of {kind} doesn't take value '0'")
+    elif name == "policy":
+        choice(name, value, POLICIES)
+    elif name == "host-nodes":
+        _judge_nodes(value)
+    else:
+        boolean(name, value)
+        if name in ("readonly", "pmem"):
+            raise QmpError(f"cannot change property '{name}' of {kind}.")
+        if name in ("share", "reserve"):
+            raise QmpError("cannot change property value")
+
+
+def _judge_nodes(value: object) -> None:
+    if not isinstance(value, list):
+        raise QmpError("Invalid parameter type for 'host-nodes', expected: array")
+    for node in value:
+        if not isinstance(node, int) or isinstance(node, bool):
+            raise QmpError("Parameter 'host-nodes[0]' expects uint64")
+        if not 0 <= node < MAX_NODES:
+            raise QmpError(f"Invalid host-nodes value: {node}")

@@ -1,0 +1,203 @@
+"""The CPU models: their properties as data, and what becomes of a model with some of them set.
+
+A simulated CPU executes nothing; its properties are what a management layer is told of a CPU, as
+QEMU's TCG would. `cpu_models.json` was recorded by tests/vmd/record_cpus.py:
+
+- types: type of a property → names; defaults: name → value as `qom-list-properties` tells it
+- concrete: only in the types of models; max: only in max; device: not in device-list-properties
+- full: not in a static expansion; aliases: name → the property that it is another name for
+- inert: without effect, for lack of another property or of KVM; raises: name → numbers that go up
+- models: model → what a full expansion says, where it is not false; realized: what a CPU in a
+  machine says instead
+"""
+
+from __future__ import annotations
+
+from functools import cache as once
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qapi.error import QmpError
+
+if TYPE_CHECKING:
+    from vmd.devices.topology import Topology
+
+SUFFIX = "-x86_64-cpu"
+ABSTRACT = "x86_64-cpu"
+MODELS = ("max", "qemu64")
+DEFAULT_MODEL = "qemu64"
+STATIC_BASE = "base"
+
+_READ_ONLY = ("hotpluggable", "hotplugged", "parent_bus", "type", "unavailable-features")
+_UNSIGNED = {"uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
+_AT_MOST = {"family": 270, "model": 255, "stepping": 15, "tsc-frequency": (1 << 63) - 1}
+_VENDOR_LENGTH = 12
+
+
+class PropertyInfo(NamedTuple):
+    """A property as lists of properties tell it; `default` is None if none is told."""
+
+    name: str
+    type: str
+    default: Any = None
+
+
+def definitions() -> list[dict[str, object]]:
+    """The models, as query-cpu-definitions lists them."""
+    return [
+        {
+            "name": name,
+            "typename": name + SUFFIX,
+            "unavailable-features": [],
+            "static": False,
+            "migration-safe": name != "max",
+            "deprecated": False,
+            **({} if name == "max" else {"alias-of": f"{name}-v1"}),
+        }
+        for name in MODELS
+    ]
+
+
+def properties(type_name: str, *, device: bool = False) -> list[PropertyInfo]:
+    """The properties of a CPU type; with `device` only those that device-list-properties tells."""
+    data = _data()
+    hidden: set[str] = set(data["device"]) if device else set()
+    if type_name == ABSTRACT:
+        hidden.update(data["concrete"])
+    if type_name != "max" + SUFFIX:
+        hidden.update(data["max"])
+    defaults = data["defaults"]
+    return [
+        PropertyInfo(name, kind, defaults.get(name))
+        for kind, names in data["types"].items()
+        for name in names
+        if name not in hidden
+    ]
+
+
+def expand(kind: str, name: str, given: dict[str, object]) -> dict[str, object]:
+    """The model with some properties set, as query-cpu-model-expansion tells it.
+
+    `kind` is "full" (all properties) or "static" (what makes the model out of the base model).
+    Observed from target/i386/cpu.c.
+    """
+    if name not in MODELS:
+        raise QmpError(f"CPU model '{name}' not found")
+    data = _data()
+    values = dict.fromkeys(_expanded(name + SUFFIX), False) | data["models"][name]
+    for key in given:
+        if key not in values and key not in _READ_ONLY:
+            raise QmpError(f"Property '{name}{SUFFIX}.{key}' not found")
+    for key, value in given.items():
+        _set(name, values, key, value)
+    for key in given:
+        for number, least in data["raises"].get(key, {}).items():
+            if values[key] is True and number not in given:
+                values[number] = max(values[number], least)
+    _follow(values)
+    if kind == "static":
+        values = {key: value for key, value in values.items() if key not in data["full"]}
+        name = STATIC_BASE
+        for key in data["max"]:
+            values.pop(key, None)
+    return {"model": {"name": name, "props": values}}
+
+
+def _expanded(type_name: str) -> list[str]:
+    """Names of the properties that an expansion tells."""
+    return [info.name for info in properties(type_name) if info.name not in _READ_ONLY]
+
+
+def _set(model: str, values: dict[str, Any], name: str, value: object) -> None:
+    data = _data()
+    if name in _READ_ONLY:
+        raise QmpError(f"Property '{model}{SUFFIX}.{name}' is not writable")
+    value = _fit(f"model.props.{name}", name, _types()[name], value)
+    if name in data["inert"]:
+        return
+    if name == "realized" and value:
+        raise QmpError("apic-id property was not initialized properly")
+    values[data["aliases"].get(name, name)] = value
+
+
+def _follow(values: dict[str, Any]) -> None:
+    """Give every property with several names its one value."""
+    for name, original in _data()["aliases"].items():
+        values[name] = values[original]
+
+
+def _fit(path: str, name: str, kind: str, value: object) -> object:
+    """The value if it is one of this type; the texts are those of QEMU's visitors."""
+    if kind == "bool":
+        if not isinstance(value, bool):
+            raise QmpError(f"Invalid parameter type for '{path}', expected: boolean")
+        return value
+    if kind in ("string", "str", "OnOffAuto") or kind.startswith("link<"):
+        return _fit_text(path, name, kind, value)
+    integer = isinstance(value, int) and not isinstance(value, bool)
+    unsigned = kind in _UNSIGNED or name in ("family", "model", "stepping")
+    low, high = -(1 << 63), 1 << (64 if unsigned else 63)
+    if not integer or not low <= _int(value) < high:
+        if unsigned:
+            raise QmpError(f"Parameter '{path}' expects uint64")
+        raise QmpError(f"Invalid parameter type for '{path}', expected: integer")
+    number = _int(value)
+    if name in _AT_MOST and not 0 <= number <= _AT_MOST[name]:
+        raise QmpError(f"parameter '{name}' can be at most {_AT_MOST[name]}")
+    if name in ("lbr-fmt", "lbr_fmt") and not 0 <= number <= 0x3F:
+        raise QmpError("Property value for 'lbr-fmt' has bits outside mask '0x3f'")
+    if kind in _UNSIGNED:
+        if not 0 <= number % (1 << 64) < 1 << _UNSIGNED[kind]:
+            raise QmpError(f"Parameter '{name}' expects {kind}_t")
+    elif kind == "int32" and not -(1 << 31) <= number < 1 << 31:
+        raise QmpError(f"Parameter '{name}' expects int32_t")
+    return number // 1000 * 1000 if name == "tsc-frequency" else number
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+def _fit_text(path: str, name: str, kind: str, value: object) -> object:
+    if not isinstance(value, str):
+        raise QmpError(f"Invalid parameter type for '{path}', expected: string")
+    if kind == "OnOffAuto" and value not in ("auto", "on", "off"):
+        raise QmpError(f"Parameter '{path}' does not accept value '{value}'")
+    if name == "vendor" and len(value.encode()) != _VENDOR_LENGTH:
+        raise QmpError("value of property 'vendor' must consist of exactly 12 characters")
+    return value
+
+
+def instance(model: str, topology: Topology, index: int, node: int | None) -> dict[str, Any]:
+    """The values of all properties of a CPU in a machine, except its type."""
+    data = _data()
+    names = (info.name for info in properties(model + SUFFIX))
+    values: dict[str, Any] = dict.fromkeys(names, False)
+    values |= data["models"][model] | data["realized"][model]
+    values |= topology.place(index)
+    values["apic-id"] = topology.apic_id(index)
+    values["node-id"] = -1 if node is None else node
+    if topology.threads_per_socket > 1:
+        values["ht"] = values["cmp-legacy"] = True
+    _follow(values)
+    return values
+
+
+def original(name: str) -> str:
+    """The property that this is another name for; without one, the name itself."""
+    return str(_data()["aliases"].get(name, name))
+
+
+@once
+def _types() -> dict[str, str]:
+    return {name: kind for kind, names in _data()["types"].items() for name in names}
+
+
+@once
+def _data() -> dict[str, Any]:
+    import json
+    from os.path import dirname, join
+
+    with open(join(dirname(__file__), "cpu_models.json"), encoding="ascii") as stream:
+        data: dict[str, Any] = json.load(stream)
+    return data

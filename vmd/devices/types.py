@@ -1,0 +1,173 @@
+"""The types of objects: what is a kind of what, and which properties each has. Constant data.
+
+Only types that a vmd can have an object of, and the abstract ones they are made from. Names and
+types of properties observed from qom-list-types and qom-list-properties of QEMU 10.0.2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from vmd.devices import cpu
+from vmd.devices.board import BOARDS
+from vmd.devices.cpu import PropertyInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MACHINE_SUFFIX = "-machine"
+
+
+class Type(NamedTuple):
+    """A type: `own` maps the properties that its parent does not have to their types."""
+
+    name: str
+    parent: str | None
+    own: Mapping[str, str]
+    abstract: bool = False
+    interfaces: tuple[str, ...] = ()
+    is_interface: bool = False
+
+
+_MACHINE = {
+    "aux-ram-share": "bool",
+    "boot": "BootConfiguration",
+    "dump-guest-core": "bool",
+    "graphics": "bool",
+    "mem-merge": "bool",
+    "memory": "MemorySizeConfiguration",
+    "memory-backend": "link<memory-backend>",
+    "smp": "SMPConfiguration",
+    "suppress-vmdesc": "bool",
+    "usb": "bool",
+}
+_X86_MACHINE = {
+    "acpi": "OnOffAuto",
+    "pic": "OnOffAuto",
+    "pit": "OnOffAuto",
+    "smm": "OnOffAuto",
+    "x-oem-id": "string",
+    "x-oem-table-id": "string",
+}
+_GENERIC_PC_MACHINE = {
+    "default-bus-bypass-iommu": "bool",
+    "fd-bootchk": "bool",
+    "hpet": "bool",
+    "i8042": "bool",
+    "max-fw-size": "size",
+    "max-ram-below-4g": "size",
+    "sata": "bool",
+    "smbus": "bool",
+    "vmport": "OnOffAuto",
+}
+_PC_MACHINE = {"hmat": "bool", "nvdimm": "bool"}
+_MEMORY_BACKEND = {
+    "dump": "bool",
+    "host-nodes": "int",
+    "merge": "bool",
+    "policy": "HostMemPolicy",
+    "prealloc": "bool",
+    "prealloc-threads": "int",
+    "reserve": "bool",
+    "share": "bool",
+    "size": "int",
+    "x-use-canonical-path-for-ramblock-id": "bool",
+}
+_MEMORY_BACKEND_FILE = {
+    "align": "int",
+    "discard-data": "bool",
+    "mem-path": "string",
+    "offset": "int",
+    "pmem": "bool",
+    "readonly": "bool",
+    "rom": "OnOffAuto",
+}
+_MEMORY_BACKEND_MEMFD = {"hugetlb": "bool", "hugetlbsize": "int", "seal": "bool"}
+_EVENT_LOOP = {"aio-max-batch": "int", "thread-pool-max": "int", "thread-pool-min": "int"}
+_IOTHREAD = {"poll-grow": "int", "poll-max-ns": "int", "poll-shrink": "int"}
+_SECRET = {"data": "string", "file": "string"}
+_DEVICE = {
+    "hotpluggable": "bool",
+    "hotplugged": "bool",
+    "parent_bus": "link<bus>",
+    "realized": "bool",
+}
+_CPU = {"memory": "link<memory-region>", "start-powered-off": "bool"}
+_MEMORY_REGION = {
+    "addr": "uint64",
+    "container": "link<memory-region>",
+    "priority": "uint32",
+    "size": "uint64",
+}
+# What a user may create, and what may be removed again
+_USER = ("user-creatable",)
+
+_LIST = (
+    Type("interface", None, {}, abstract=True, is_interface=True),
+    Type("user-creatable", "interface", {}, abstract=True, is_interface=True),
+    Type("object", None, {"type": "string"}, abstract=True),
+    Type("container", "object", {}),
+    Type("memory-region", "object", _MEMORY_REGION),
+    Type("accel", "object", {}, abstract=True),
+    Type("tcg-accel", "accel", {}),
+    Type("machine", "object", _MACHINE, abstract=True),
+    Type("x86-machine", "machine", _X86_MACHINE, abstract=True),
+    Type("generic-pc-machine", "x86-machine", _GENERIC_PC_MACHINE, abstract=True),
+    *(
+        Type(board.name + MACHINE_SUFFIX, "generic-pc-machine", _PC_MACHINE)
+        if board.has_cpus
+        else Type(board.name + MACHINE_SUFFIX, "machine", {})
+        for board in BOARDS
+    ),
+    Type("memory-backend", "object", _MEMORY_BACKEND, abstract=True, interfaces=_USER),
+    Type("memory-backend-ram", "memory-backend", {}),
+    Type("memory-backend-file", "memory-backend", _MEMORY_BACKEND_FILE),
+    Type("memory-backend-memfd", "memory-backend", _MEMORY_BACKEND_MEMFD),
+    Type("event-loop-base", "object", _EVENT_LOOP, abstract=True, interfaces=_USER),
+    Type("iothread", "event-loop-base", _IOTHREAD),
+    Type("secret_common", "object", {"format": "QCryptoSecretFormat"}, abstract=True),
+    Type("secret", "secret_common", _SECRET, interfaces=_USER),
+    Type("device", "object", _DEVICE, abstract=True),
+    Type("cpu", "device", _CPU, abstract=True),
+    Type(cpu.ABSTRACT, "cpu", {}, abstract=True),
+    *(Type(model + cpu.SUFFIX, cpu.ABSTRACT, {}) for model in cpu.MODELS),
+    Type("chardev", "object", {}, abstract=True),
+    Type("chardev-fd", "chardev", {}, abstract=True),
+    Type("chardev-file", "chardev-fd", {}),
+    Type("chardev-memory", "chardev-ringbuf", {}),
+    Type("chardev-mux", "chardev", {}),
+    Type("chardev-null", "chardev", {}),
+    Type("chardev-pipe", "chardev-fd", {}),
+    Type("chardev-pty", "chardev", {}),
+    Type("chardev-ringbuf", "chardev", {}),
+    Type("chardev-socket", "chardev", {}),
+    Type("chardev-stdio", "chardev-fd", {}),
+    Type("chardev-vc", "chardev", {}),
+)
+TYPES = {kind.name: kind for kind in _LIST}
+
+
+def ancestors(name: str) -> list[Type]:
+    """The type and those that it is a kind of, itself first."""
+    found = []
+    kind: Type | None = TYPES[name]
+    while kind is not None:
+        found.append(kind)
+        kind = TYPES[kind.parent] if kind.parent is not None else None
+    return found
+
+
+def is_a(name: str, other: str) -> bool:
+    """Whether objects of the type are objects of the other one, or implement it."""
+    return any(kind.name == other or other in kind.interfaces for kind in ancestors(name))
+
+
+def properties(name: str, *, device: bool = False) -> list[PropertyInfo]:
+    """All properties of a type; with `device` only those that device-list-properties tells."""
+    if is_a(name, cpu.ABSTRACT):
+        return cpu.properties(name, device=device)
+    return [
+        PropertyInfo(own, type_)
+        for kind in reversed(ancestors(name))
+        for own, type_ in kind.own.items()
+    ]

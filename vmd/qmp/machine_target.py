@@ -1,0 +1,33 @@
+"""Commands of machine-target.json: the CPU models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qapi.error import QmpError
+
+if TYPE_CHECKING:
+    from vmd.machine import Machine
+
+
+def query_cpu_definitions(machine: Machine) -> list[dict[str, object]]:
+    from vmd.devices import cpu
+
+    return cpu.definitions()
+
+
+def query_cpu_model_expansion(
+    machine: Machine, type: str, model: dict[str, Any]
+) -> dict[str, object]:
+    from vmd.devices import cpu
+
+    given = model.get("props", {})
+    if not isinstance(given, dict):
+        raise QmpError("Invalid parameter type for 'model.props', expected: object")
+    return cpu.expand(type, model["name"], given)
+
+
+HANDLERS = {
+    "query-cpu-definitions": query_cpu_definitions,
+    "query-cpu-model-expansion": query_cpu_model_expansion,
+}
