@@ -209,7 +209,10 @@ def measure(
             values: dict[str, list[float]] = {name: [] for name in programs}
             for turn in range(RUNS + 1):
                 for name, argv in programs.items():
-                    taken = list(one.take(argv, place))
+                    try:
+                        taken = list(one.take(argv, place))
+                    except (OSError, RuntimeError) as error:
+                        raise SystemExit(f"{name}: {one.name}: {error!r}") from error
                     values[name] += taken if turn else []
                 progress.advance(task)
             for name, found in values.items():
