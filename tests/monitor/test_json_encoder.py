@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from monitor.json import encode
+from monitor.json_encoder import Encoded
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,15 @@ def test_members_stand_in_the_order_of_qemus_hash_table() -> None:
 def test_of_two_members_in_one_bucket_the_later_comes_first() -> None:
     assert encode({"minor": 0, "micro": 2}) == '{"micro": 2, "minor": 0}'
     assert encode({"micro": 2, "minor": 0}) == '{"minor": 0, "micro": 2}'
+
+
+def test_what_is_encoded_already_is_written_as_it_is() -> None:
+    text = Encoded(encode([{"a": "%s"}]))
+    assert encode({"return": text, "id": "%d"}) == '{"return": [{"a": "%s"}], "id": "%d"}'
+
+
+def test_a_key_may_hold_a_percent_sign() -> None:
+    assert encode({"%s%%": 1}) == '{"%s%%": 1}'
 
 
 def test_pretty_text_breaks_every_line_with_cr_lf_in_empty_containers_too() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from monitor.registry import QmpRegistry, as_keyword
+import qapi
+from monitor.registry import Handler, QmpRegistry, as_keyword
 from qapi.error import QmpError
+from qapi.introspect import introspect
 from tests.monitor.stand import registry, schema
 
 
@@ -85,3 +88,12 @@ def test_a_handler_that_cannot_take_its_arguments_is_found_out() -> None:
 )
 def test_a_python_name_has_no_dash_and_is_no_keyword(name: str, keyword: str) -> None:
     assert as_keyword(name) == keyword
+
+
+def test_the_schema_is_told_once_and_kept_as_text() -> None:
+    whole = qapi.load()
+    handlers: dict[str, Handler] = dict.fromkeys(whole.commands, lambda *_: None)
+    del handlers["qmp_capabilities"]
+    commands = QmpRegistry(whole, handlers, {}, check_returns=True)
+    assert json.loads(commands.introspection()) == introspect(whole)
+    assert commands.introspection() is commands.introspection()
