@@ -38,7 +38,7 @@ def describe(address: Mapping[str, Any]) -> str:
         return f"{data['host']}:{data['port']}"
     if address["type"] == "vsock":
         return f"{data['cid']}:{data['port']}"
-    return str(data["str"])
+    return str(data.get("name", data["str"]))  # a descriptor that a monitor has named
 
 
 def _unix_name(data: Mapping[str, Any]) -> str | bytes:

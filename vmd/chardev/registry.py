@@ -196,5 +196,5 @@ def _with_fd(backend: Mapping[str, Any], fds: MutableMapping[str, int]) -> Mappi
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         os.close(fd)
         raise QmpError(f"File descriptor '{name}' is not a socket")
-    address = {"type": "fd", "data": {"str": str(fd)}}
+    address = {"type": "fd", "data": {"str": str(fd), "name": name}}
     return {"type": "socket", "data": {**data, "addr": address}}
