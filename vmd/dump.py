@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Piece = tuple[int, int, RamBlock, int]  # guest address, length, block, offset in it
 
 CHUNK = 1 << 20
+PAGE_SIZE = 4096
 BUSY = "There is a dump in process, please wait."
 
 _VGA_HOLE, _ROMS, _BIOS_TAIL, _MIB = 0xA0000, 0xC0000, 0xE0000, 0x100000
@@ -146,19 +147,28 @@ class Dump:
                 for data in _chunks(block, offset, length, holes=holes):
                     if self._abandoned:
                         return
-                    if isinstance(data, int):
-                        os.lseek(fd, data, os.SEEK_CUR)
-                        self._completed += data
-                    else:
-                        _put(fd, data)
-                        self._completed += len(data)
-            what = "write section header string table data"
+                    self._save(fd, data)
+            what = "write string table data"
             _put(fd, NAMES)
         except OSError as error:
+            self._completed -= self._completed % PAGE_SIZE  # QEMU writes and counts whole pages
             reason = os.strerror(error.errno or 0)
             raise QmpError(f"dump: failed to {what}: {reason}") from None
         finally:
             os.close(fd)
+
+    def _save(self, fd: int, data: bytes | int) -> None:
+        """Write a piece of memory, or grow the file by so many zeros."""
+        if isinstance(data, int):
+            os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR) + data)
+            os.lseek(fd, 0, os.SEEK_END)
+            self._completed += data
+            return
+        view = memoryview(data)
+        while view:
+            done = os.write(fd, view)
+            self._completed += done
+            view = view[done:]
 
 
 async def _quietly(job: Awaitable[None]) -> None:

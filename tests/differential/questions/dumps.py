@@ -92,6 +92,17 @@ def dumps_that_are_refused(stage: Stage) -> None:
     leave(machine)
 
 
+def a_dump_that_is_too_large(stage: Stage) -> None:
+    ram_full_of_data(stage)
+    for limit in (20, (1 << 20) + 300, (1 << 24) + 196):
+        machine = stage.start(SHARED, file_limit=limit)
+        _dump(machine)
+        machine.qmp.execute("query-dump")
+        machine.qmp.execute("query-status")
+        stage.file("core").unlink()
+        leave(machine)
+
+
 def a_dump_in_the_background(stage: Stage) -> None:
     machine = stage.start(NONE)
     _dump(machine, detach=True)
