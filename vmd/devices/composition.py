@@ -131,23 +131,23 @@ def _system_memory() -> dict[str, Property]:
 
 def _add_cpu(parent: Object, machine: Machine, index: int, memory: Object) -> None:
     type_name = machine.cpu_model + cpu.SUFFIX
-    values: dict[str, Any] = {}
 
-    def read(name: str) -> object:
-        if not values:  # made when somebody asks: there are hundreds
-            node = machine.node_of_cpu.get(index)
-            values.update(cpu.instance(machine.cpu_model, machine.topology, index, node))
-        return values[name]
+    def more() -> dict[str, Property]:
+        node = machine.node_of_cpu.get(index)
+        values = cpu.instance(machine.cpu_model, machine.topology, index, node)
+        return {
+            name: Property(kind, _reader(values, name), _refusal(type_name, name))
+            for name, kind, _ in cpu.properties(type_name)
+            if name not in ("type", "memory")
+        }
 
     added = parent.add(cpu_path(index).rpartition("/")[2], type_name)
-    for name, kind, _ in cpu.properties(type_name):
-        if name not in ("type", "memory"):
-            added.properties[name] = Property(kind, _reader(read, name), _refusal(type_name, name))
     added.link("memory", "memory-region", memory)
+    added.more = more
 
 
-def _reader(read: Callable[[str], object], name: str) -> Callable[[], object]:
-    return lambda: read(name)
+def _reader(values: dict[str, Any], name: str) -> Callable[[], object]:
+    return lambda: values[name]
 
 
 def _refusal(type_name: str, name: str) -> Callable[[object], None] | None:

@@ -23,9 +23,12 @@ class Property(NamedTuple):
 
 
 class Object:
-    """An object at its place: own properties, children, and links to objects elsewhere."""
+    """An object at its place: own properties, children, and links to objects elsewhere.
 
-    __slots__ = ("children", "links", "path", "properties", "type")
+    `more` gives further properties when somebody asks for any: a CPU has hundreds.
+    """
+
+    __slots__ = ("children", "links", "more", "path", "properties", "type")
 
     def __init__(
         self, type_: str, path: str, properties: dict[str, Property] | None = None
@@ -35,6 +38,7 @@ class Object:
         self.properties = {"type": Property("string", lambda: type_)} | (properties or {})
         self.children: dict[str, Object] = {}
         self.links: dict[str, Object] = {}
+        self.more: Callable[[], dict[str, Property]] | None = None
 
     def add(self, name: str, type_: str, properties: dict[str, Property] | None = None) -> Object:
         """Make a child."""
@@ -51,7 +55,7 @@ class Object:
 
     def listed(self) -> Iterator[tuple[str, str]]:
         """Names and types of all properties; children are properties too."""
-        for name, property_ in self.properties.items():
+        for name, property_ in self._all().items():
             yield name, property_.type
         for name, child in self.children.items():
             yield name, f"child<{child.type}>"
@@ -68,10 +72,16 @@ class Object:
         setter(value)
 
     def _property(self, name: str) -> Property:
-        found = self.properties.get(name)
+        found = self._all().get(name)
         if found is None:
             raise QmpError(f"Property '{self.type}.{name}' not found")
         return found
+
+    def _all(self) -> dict[str, Property]:
+        if self.more is not None:
+            self.properties |= self.more()
+            self.more = None
+        return self.properties
 
 
 class Ambiguous(Exception):
