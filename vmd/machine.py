@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from qapi.error import QmpError
+from qapi.error import DEVICE_NOT_FOUND, QmpError
 from vmd.devices.topology import Topology
 from vmd.display import Screen
 from vmd.dump import Dump
@@ -16,6 +16,7 @@ from vmd.events import EventBus
 from vmd.guest.guest import Guest
 from vmd.memory import AddressSpace, create, split_ram
 from vmd.migration.controller import Migration
+from vmd.options import check_id
 from vmd.runstate import NEEDS_RESET, RunState, RunStateMachine
 
 if TYPE_CHECKING:
@@ -320,7 +321,12 @@ class Machine:
 def add_object(owner: Machine | MachineSetup, options: dict[str, object]) -> None:
     """Create a user's object from checked ObjectOptions, for a machine or one in the making."""
     name = str(options["id"])
-    if name in owner.backends or name in owner.objects:
+    check_id(name)
+    context = options.get("prealloc-context")
+    if context:  # there are no thread contexts
+        raise QmpError(f"Device '{context}' not found", DEVICE_NOT_FOUND)
+    # `type` is a property that every container has.
+    if name in owner.backends or name in owner.objects or name == "type":
         raise QmpError(f"attempt to add duplicate property '{name}' to object (type 'container')")
     if str(options["qom-type"]).startswith("memory-backend-"):
         owner.backends[name] = backend = create(options)

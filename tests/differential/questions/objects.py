@@ -279,6 +279,10 @@ def secrets(stage: Stage) -> None:
     _add(machine, "secret", "b", file="encoded", format="base64")
     _add(machine, "secret", "c", data="", format="base64")
     _add(machine, "secret", "given", data="x")
+    for name in ("9a", "", "a/b", "type"):
+        _add(machine, "secret", name, data="x")
+        _add(machine, "memory-backend-ram", name, size=4096)
+    _add(machine, "memory-backend-ram", "m", size=4096, prealloc_context="zz")
     for path in ("given", "a", "b", "c"):
         _get(machine, path, "data", "file", "format", "type")
     _set(machine, "given", data="other", file=1, format="zz")
