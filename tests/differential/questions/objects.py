@@ -200,6 +200,7 @@ def cpu_models(stage: Stage) -> None:
 
     for name in ("max", "qemu64", "zz", ""):
         attempt(name, view=None)
+    props: Any
     for props in ({}, {"avx": True}, {"sse4_1": True}, {"migratable": False}, {"zz": 1}, [1]):
         attempt("qemu64", props)
         attempt("max", props)
