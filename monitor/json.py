@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from enum import Enum
 from functools import cache
+from math import inf
 from typing import Any
 
 from monitor.json_encoder import encode
@@ -149,6 +150,9 @@ class JsonDecoder:
 
     feed() bytes, then call next() until it answers INCOMPLETE. Bytes behind the document that
     next() gave are not looked at before the next call; `pending` counts them.
+
+    With `patience` so many tokens are read the long way at a stretch: then next() answers
+    INCOMPLETE although bytes are left, `tired` is true, and rest() lets it go on.
     """
 
     __slots__ = (
@@ -157,15 +161,18 @@ class JsonDecoder:
         "_data",
         "_lexer",
         "_parser",
+        "_patience",
         "_plain",
         "_pos",
         "_size",
         "_text",
         "_tokens",
+        "_tokens_left",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = inf) -> None:
         self._lexer = Lexer()
+        self._patience = patience
         self.reset()
 
     def reset(self) -> None:
@@ -175,7 +182,17 @@ class JsonDecoder:
         self._text: str | None = None  # the same data as text, for the shortcut
         self._plain = False  # whether the shortcut is worth a try in this data
         self._lexer.reset()
+        self.rest()
         self._start_document()
+
+    @property
+    def tired(self) -> bool:
+        """Whether bytes are left only because it was enough at a stretch."""
+        return self._tokens_left <= 0 and self.pending > 0
+
+    def rest(self) -> None:
+        """Others had their turn: go on."""
+        self._tokens_left = self._patience
 
     def _start_document(self) -> None:
         self._braces = 0
@@ -201,13 +218,15 @@ class JsonDecoder:
             document = self._scan()
             if document is not INCOMPLETE:
                 return document
-        while True:
+        while self._tokens_left > 0:
             kind, text, self._pos = self._lexer.next(self._data, self._pos)
             if kind is None:
                 return INCOMPLETE
+            self._tokens_left -= 1
             document = self._token(kind, text)
             if document is not INCOMPLETE:
                 return document
+        return INCOMPLETE
 
     def end(self) -> object:
         """No more bytes will come: a last value, a JsonError object, or INCOMPLETE for nothing."""

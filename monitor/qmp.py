@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from monitor.registry import QmpCommand, QmpRegistry
 
 QUEUE_LENGTH = 8
+# Tokens read the long way before others have their turn: some 50 ms of a hostile input.
+PATIENCE = 4096
 OOB = "oob"
 NO_ID: Any = object()  # None is an id like any other
 
@@ -125,7 +127,7 @@ class QmpSession:
         self.oob_offered = oob_offered
         self.pretty = pretty
         self._version = version
-        self._decoder = JsonDecoder()
+        self._decoder = JsonDecoder(PATIENCE)
         self._queue: deque[object] = deque()  # documents read and not yet taken
         self._running = False  # a taken one is not yet answered (it outlives its connection)
 
@@ -171,6 +173,14 @@ class QmpSession:
     def pending(self) -> int:
         """Bytes that were fed and not yet read."""
         return self._decoder.pending
+
+    @property
+    def tired(self) -> bool:
+        """Whether there is more to read, but others should have their turn first: then rest()."""
+        return self._decoder.tired
+
+    def rest(self) -> None:
+        self._decoder.rest()
 
     def pump(self) -> Request | None:
         """Read on: to an out-of-band request, which is to be run at once, or else as far as may be.

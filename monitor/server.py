@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -76,6 +77,7 @@ class QmpMonitor:
         self._connected = False
         self._paused = False
         self._congested = False
+        self._resting = False
         self._out: list[str] = []
         self._out_size = 0
         backend.attach(self)
@@ -156,6 +158,16 @@ class QmpMonitor:
                 self.dispatcher.spawn(work)
         if self.session.waiting:
             self.dispatcher.wake(self)
+        if self.session.tired and not self._resting:
+            self._resting = True
+            asyncio.get_running_loop().call_soon(self._rested)
+
+    def _rested(self) -> None:
+        """Others have had their turn: read on in a long stretch of odd input."""
+        self._resting = False
+        self.session.rest()
+        self._pump()
+        self._regulate()
 
     def _run(self, request: Request, done: Callable[[], None]) -> Work | None:
         """Execute and answer; what cannot end at once is returned. `done` follows the answer."""

@@ -252,3 +252,16 @@ def test_nothing_at_the_end_is_no_error() -> None:
     decoder.feed(b'{"a": 1} ')
     assert decoder.next() == {"a": 1}
     assert decoder.end() is INCOMPLETE
+
+
+def test_a_patient_decoder_stops_after_a_stretch_and_goes_on_when_rested() -> None:
+    decoder = JsonDecoder(patience=100)
+    decoder.feed(b"[" + b"0," * 500 + b"0]")
+    stretches = 1
+    while (value := decoder.next()) is INCOMPLETE:
+        assert decoder.tired
+        decoder.rest()
+        stretches += 1
+    assert value == [0] * 501
+    assert stretches == 11
+    assert not decoder.tired
