@@ -68,11 +68,10 @@ def tail(
         *(device for is_early, device in others if not is_early),
         _device(last, GLOBALSTATE, state),
     ]
-    return [
-        *(device.encode() for device in late),
-        stream.eof(),
-        stream.vmdescription(configuration(vm, options), [*first, *late]),
-    ]
+    whole = [*(device.encode() for device in late), stream.eof()]
+    if vm.properties.get("suppress-vmdesc") is not True:
+        whole.append(stream.vmdescription(configuration(vm, options), [*first, *late]))
+    return whole
 
 
 def _others(vm: Vm, carried: list[CarriedSection]) -> list[tuple[bool, DeviceState]]:

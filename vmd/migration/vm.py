@@ -26,6 +26,7 @@ class Vm(Protocol):
 
     board: Board
     uuid: str | None
+    properties: dict[str, object]
     autostart: bool
     has_default_nic: bool
     clock: Clock
