@@ -1,13 +1,14 @@
 """RAM on its way in: the `ram` section's records, applied to the blocks as they arrive.
 
 Records are read one by one only where they change their kind; runs of pages, and of zero pages,
-are found with numpy and put into memory at once. What is refused, and with which words, is observed
+are found together and put into memory at once. What is refused, and with which words, is observed
 from QEMU's migration/ram.c (ram_load_precopy) and migration/xbzrle.c.
 """
 
 from __future__ import annotations
 
 import errno
+import struct
 
 from vmd.memory.dirty import PAGE_SIZE
 from vmd.memory.ramblock import page_align
@@ -38,6 +39,7 @@ _FLAGS = PAGE_SIZE - 1
 _MOST_PAGES = 256  # records looked at together: about a MiB, or 36 KiB of zero records
 _MOST_ZEROS = 4096
 _FEW = 8
+_LARGE = 4 << 30  # bytes of RAM from which on numpy is worth its import
 
 
 class RamLoader:
@@ -62,6 +64,7 @@ class RamLoader:
         self._made: list[RamBlock] = []
         self._block: RamBlock | None = None  # the one that CONTINUE refers to
         self._window = _FEW
+        self._is_large = sum(block.size for block in self.blocks) > _LARGE
 
     def load(self, source: Source, version: int) -> Parse[None]:
         """One section's records, up to its EOS; LoadError as the real thing refuses."""
@@ -211,15 +214,28 @@ class RamLoader:
         if most == 1 or head[following : following + 8] != expected:
             self._window = _FEW
             return 1
-        import numpy as np
+        count_alike = _count_alike if self._is_large else _count_alike_plainly
+        count = count_alike(head, pos, word, stride, most)
+        self._window = min(self._window * 4, _MOST_ZEROS) if count == most else _FEW
+        return count
 
-        words = np.ndarray((most,), ">u8", head, pos, (stride,))
-        same = words == np.arange(word, word + most * PAGE_SIZE, PAGE_SIZE, dtype=np.uint64)
-        if same.all():
-            self._window = min(self._window * 4, _MOST_ZEROS)
-            return most
-        self._window = _FEW
-        return int(same.argmin())
+
+def _count_alike(head: memoryview, pos: int, word: int, stride: int, most: int) -> int:
+    """How many of `most` records' first words count up by pages from `word`."""
+    import numpy as np
+
+    words = np.ndarray((most,), ">u8", head, pos, (stride,))
+    same = words == np.arange(word, word + most * PAGE_SIZE, PAGE_SIZE, dtype=np.uint64)
+    return most if same.all() else int(same.argmin())
+
+
+def _count_alike_plainly(head: memoryview, pos: int, word: int, stride: int, most: int) -> int:
+    """The same without numpy: up to some GiB of RAM this is over before numpy is imported."""
+    words = b"".join([head[i : i + 8] for i in range(pos, pos + most * stride, stride)])
+    expected = struct.pack(f">{most}Q", *range(word, word + most * PAGE_SIZE, PAGE_SIZE))
+    if words == expected:
+        return most
+    return next(i for i in range(most) if words[8 * i : 8 * i + 8] != expected[8 * i : 8 * i + 8])
 
 
 def _resize(block: RamBlock, length: int) -> None:
