@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         def read_into(self, buffer: memoryview) -> int: ...
 
 
-READ_SIZE = 2 << 20
+READ_SIZE = 128 << 10  # what was read is still in the cache when it is written to RAM
 MOST_CARRIED_RAM = 1 << 40
 """A block that only the stream knows is sparse; this bounds the address space that it takes."""
 
