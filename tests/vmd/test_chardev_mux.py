@@ -11,8 +11,8 @@ import pytest
 
 from qapi.error import QmpError
 from tests.vmd.chardev_stand import Listener, Monitor, Stage, dial, options_of, read
-from vmd.chardev import Chardev, claim, start
-from vmd.chardev.mux import HELP, MuxPort
+from vmd.chardev import Chardev, claim
+from vmd.chardev.mux import HELP, MuxDriver, MuxPort
 
 SECOND = 1_000_000_000
 
@@ -52,7 +52,8 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     await device.open()
     with closing(dial(path)) as peer:
         bench = Bench(stage, device, peer)
-        start([device])
+        assert isinstance(device.driver, MuxDriver)
+        device.driver.start()
         await bench.serial.hears("opened")
         yield bench
     device.driver.base.close()  # type: ignore[attr-defined]

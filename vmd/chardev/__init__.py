@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from vmd.chardev.mux import MuxPort
 
-__all__ = ["Chardev", "Frontend", "Host", "claim", "create", "start"]
+__all__ = ["Chardev", "Frontend", "Host", "claim", "create"]
 
 BASE_SUFFIX = "-base"
 
@@ -99,14 +99,3 @@ def claim(chardev: Chardev) -> Chardev | MuxPort:
 
     driver = chardev.driver
     return driver.claim() if isinstance(driver, MuxDriver) else chardev.claim()
-
-
-def start(chardevs: list[Chardev]) -> None:
-    """All frontends are attached: muxes begin to speak to theirs."""
-    for chardev in chardevs:
-        if chardev.kind == "mux":
-            from vmd.chardev.mux import MuxDriver
-
-            driver = chardev.driver
-            assert isinstance(driver, MuxDriver)
-            driver.start()
