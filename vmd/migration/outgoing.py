@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from qapi.error import QmpError
 from vmd.migration import save
 from vmd.migration.ram import RamSaver
+from vmd.migration.rate import DirtRate, RateWindow
 from vmd.migration.state import (
     CANCELLABLE,
     UNDER_WAY,
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 
-WINDOW_NS = 100_000_000
-WINDOWS_A_SECOND = 10
 STEP_NS = 20_000_000
 MS = 1_000_000
 
@@ -81,11 +80,8 @@ class Outgoing:
         self._wakeup = asyncio.Event()
         self._started_ns = 0
         self._stopped_ns = 0
-        self._setup_ns = 0
-        self._window_ns = 0
-        self._window_bytes = 0
-        self._window_pages = 0
-        self._threshold = 0
+        self._window = RateWindow(vm.clock, options, self.stats)
+        self._dirt = DirtRate(vm.clock, self.stats)
         self._ram_flows = False
 
     # Called by the commands.
@@ -206,27 +202,27 @@ class Outgoing:
         self._account(written)
         self._sync(saver)
         self._check_cancel()
-        self._window_ns = self._vm.clock.now_ns()
-        self._setup_ns = self._window_ns
-        self.stats.setup_time_ms = (self._setup_ns - self._started_ns) // MS
+        self._window.begin()
+        self.stats.setup_time_ms = (self._vm.clock.now_ns() - self._started_ns) // MS
         self._step(MigrationStatus.ACTIVE)
         return saver
 
     async def _iterate(self, saver: RamSaver, channel: Channel) -> None:
         """Rounds until what is left fits into the downtime limit."""
+        window = self._window
         while True:
             pending = saver.pending
-            if pending < self._threshold:
+            if pending < window.threshold:
                 pending = self._sync(saver)
-            if pending == 0 or pending < self._threshold:
+            if pending == 0 or pending < window.threshold:
                 return
-            budget = self._budget()
-            before = self._window_bytes
+            budget = window.budget()
+            before = window.bytes
             await self._run_ram(saver, partial(self._write_ram, saver, channel, budget))
-            self._close_window()
+            self._measure()
             # Who has used up the window waits for its end, even if the limit is lifted meanwhile.
-            used_up = self._window_bytes - before >= budget
-            while used_up or self._budget() == 0:
+            used_up = window.bytes - before >= budget
+            while used_up or window.budget() == 0:
                 await self._sleep_to_window_end()
                 used_up = False
             self._check_cancel()
@@ -311,9 +307,10 @@ class Outgoing:
 
     def _sync(self, saver: RamSaver) -> int:
         """Take over the dirty log: one pass more. Returns the bytes that now wait."""
-        saver.sync()
+        fresh = saver.sync()
         self.stats.dirty_sync_count += 1
         self.stats.remaining = saver.pending
+        self._dirt.synced(fresh, saver.pending)
         self._announce_pass(self.stats.dirty_sync_count)
         return saver.pending
 
@@ -345,26 +342,20 @@ class Outgoing:
             self.stats.precopy_bytes += sent
         else:
             self.stats.downtime_bytes += sent
+        self._window.pages += saver.normal + saver.duplicate
+        self._window.pages -= self.stats.normal + self.stats.duplicate
         self.stats.duplicate = saver.duplicate
-        self._window_pages += saver.normal + saver.duplicate - self.stats.normal
         self.stats.normal = saver.normal
         self.stats.remaining = saver.pending
 
     def _account(self, written: int) -> None:
         self.stats.transferred += written
-        self._window_bytes += written
+        self._window.bytes += written
 
     # Rate windows.
 
-    def _budget(self) -> int:
-        """How many bytes this window still allows; 0 when it is used up."""
-        limit = self._options.number("max-bandwidth")
-        if limit == 0:
-            return 1 << 62
-        return max(limit // WINDOWS_A_SECOND - self._window_bytes, 0)
-
     async def _sleep_to_window_end(self) -> None:
-        left = self._window_ns + WINDOW_NS - self._vm.clock.now_ns()
+        left = self._window.left_ns()
         if left > 0:
             sleep = asyncio.ensure_future(self._vm.clock.sleep(left))
             cancel = asyncio.ensure_future(self._wakeup.wait())
@@ -372,23 +363,12 @@ class Outgoing:
             sleep.cancel()
             cancel.cancel()
         self._check_cancel()
-        self._close_window(limited=True)
+        self._measure(limited=True)
 
-    def _close_window(self, *, limited: bool = False) -> None:
-        """After 100 ms: measure the rate, derive the threshold, begin anew."""
-        now = self._vm.clock.now_ns()
-        elapsed_ms = (now - self._window_ns) / MS
-        if now - self._window_ns < WINDOW_NS:
-            return
-        bandwidth = self._window_bytes / elapsed_ms
-        downtime_limit = self._options.number("downtime-limit")
-        expected = self._options.number("avail-switchover-bandwidth") / 1000 or bandwidth
-        if limited or self._vm.runstate.state is RunState.RUNNING:
-            # Without a limit QEMU's sweep of a stopped guest ends within its first window.
-            self._threshold = int(expected * downtime_limit)
-        self.stats.mbps = self._window_bytes * 8 / (elapsed_ms / 1000) / 1_000_000
-        self.stats.pages_per_second = int(self._window_pages / (elapsed_ms / 1000))
-        self._window_ns, self._window_bytes, self._window_pages = now, 0, 0
+    def _measure(self, *, limited: bool = False) -> None:
+        # Without a limit QEMU's sweep of a stopped guest ends within its first window.
+        live = self._vm.runstate.state is RunState.RUNNING
+        self._window.measure(derive=limited or live, left_at_sync=self._dirt.left_at_sync)
 
     # Status.
 
