@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
     from vmd.machine import Machine
     from vmd.memory import RamBlock
+    from vmd.migration.blockers import Blocker
 
     Piece = tuple[int, int, RamBlock, int]  # guest address, length, block, offset in it
 
 CHUNK = 1 << 20
 PAGE_SIZE = 4096
 BUSY = "There is a dump in process, please wait."
+NO_MIGRATION = "Live migration disabled: dump-guest-memory in progress"
 
 _VGA_HOLE, _ROMS, _BIOS_TAIL, _MIB = 0xA0000, 0xC0000, 0xE0000, 0x100000
 _FOUR_GIB = 1 << 32
@@ -42,6 +44,7 @@ class Dump:
         self._total = 0
         self._abandoned = False
         self._task: asyncio.Task[None] | None = None
+        self._blocker: Blocker | None = None
 
     @property
     def under_way(self) -> bool:
@@ -69,6 +72,11 @@ class Dump:
     async def run(self, fd: int, begin: int | None, length: int | None, *, detach: bool) -> None:
         """Write a checked dump to `fd` (which is closed in the end), or begin to if `detach`."""
         machine = self._machine
+        try:
+            self._blocker = machine.blockers.add(NO_MIGRATION, internal=True)
+        except QmpError:
+            os.close(fd)
+            raise
         self._status, self._completed, self._total = "active", 0, 0
         resume = machine.runstate.state is RunState.RUNNING
         if resume:
@@ -126,6 +134,8 @@ class Dump:
             raise error
 
     def _go_on(self, resume: bool) -> None:
+        if self._blocker is not None:
+            self._machine.blockers.remove(self._blocker)
         if resume and not self._machine.exiting:
             self._machine.vm_start()
 

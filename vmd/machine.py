@@ -15,6 +15,7 @@ from vmd.dump import Dump
 from vmd.events import EventBus
 from vmd.guest.guest import Guest
 from vmd.memory import AddressSpace, create, split_ram
+from vmd.migration.blockers import Blockers
 from vmd.migration.controller import Migration
 from vmd.options import check_id
 from vmd.runstate import NEEDS_RESET, RunState, RunStateMachine
@@ -124,6 +125,7 @@ class Machine:
             self._guest_says,
             guest_options,
         )
+        self.blockers = Blockers(self._is_migrating, only_migratable=setup.only_migratable)
         self.migration = Migration(self, incoming=setup.incoming)
         self.dump = Dump(self)
 
@@ -183,10 +185,8 @@ class Machine:
         else:
             self.vm_start()
 
-    def check_may_migrate(self) -> None:
-        """Refuse a migration that something else in this machine forbids."""
-        if self.dump.under_way:
-            raise QmpError("Live migration disabled: dump-guest-memory in progress")
+    def _is_migrating(self) -> bool:
+        return self.migration.under_way or self.runstate.state is RunState.SAVE_VM
 
     def _guest_says(self, data: bytes) -> None:
         self.screen.write(data)

@@ -111,6 +111,9 @@ def info_migrate_parameters(machine: Machine, hmp: Hmp) -> None:
 def info_migrate(machine: Machine, hmp: Hmp) -> None:
     _print_globals(machine, hmp)
     info: dict[str, Any] = migration.query_migrate(machine)
+    if "blocked-reasons" in info:
+        hmp.print("Outgoing migration blocked:\n")
+        hmp.print("".join(f"  {reason}\n" for reason in info["blocked-reasons"]))
     if "status" not in info:
         return
     hmp.print(f"Migration status: {info['status']}")

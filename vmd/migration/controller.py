@@ -68,7 +68,7 @@ class Migration:
             raise QmpError("Guest is waiting for an incoming migration")
         if state is RunState.POSTMIGRATE:
             raise QmpError("Can't migrate the vm that was paused due to previous migration")
-        self._vm.check_may_migrate()
+        self._vm.blockers.check(self.options.mode)
 
     def migrate_incoming(
         self,
@@ -122,10 +122,13 @@ class Migration:
 
     def query(self) -> dict[str, object]:
         """The schema's MigrationInfo."""
+        info: dict[str, object] = {}
+        if reasons := self._vm.blockers.reasons(self.options.mode):
+            info["blocked-reasons"] = reasons
         outgoing = self._outgoing
         if outgoing is None:
-            return self._incoming.query()
-        info: dict[str, object] = {"status": outgoing.status.value}
+            return info | self._incoming.query()
+        info["status"] = outgoing.status.value
         if outgoing.error is not None:
             info["error-desc"] = outgoing.error
         if outgoing.status in _WITH_FIGURES:

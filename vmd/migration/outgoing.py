@@ -100,6 +100,14 @@ class Outgoing:
             self.error = error.desc
             self._step(MigrationStatus.FAILED)
             raise
+        objection = self._vm.blockers.objection(self._options.mode)
+        if objection is not None:
+            channel.close()
+            self.error = objection
+            self._vm.report(objection)  # QEMU tells it where it arises and where it fails
+            self._vm.report(objection)
+            self._step(MigrationStatus.FAILED)
+            return
         if self._options.is_cpr:
             self._stop_guest()
         self._task = asyncio.get_running_loop().create_task(self._run(channel))

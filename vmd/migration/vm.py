@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vmd.fdset import FdSets
     from vmd.guest.guest import Guest
     from vmd.memory import RamBlock
+    from vmd.migration.blockers import Blockers
     from vmd.runstate import RunState, RunStateMachine
 
 
@@ -35,10 +36,10 @@ class Vm(Protocol):
     runstate: RunStateMachine
     guest: Guest
     ram_blocks: list[RamBlock]
+    blockers: Blockers
 
     @property
     def guest_time(self) -> GuestTime: ...
-    def check_may_migrate(self) -> None: ...
     def vm_start(self) -> None: ...
     def vm_stop(self, state: RunState) -> None: ...
     def report(self, text: str) -> None: ...
