@@ -46,13 +46,15 @@ class OptionList(NamedTuple):
     """What QEMU knows of one option's argument.
 
     `kinds` maps a parameter to "str", "bool", "number" or "size"; None takes any parameter as it
-    is. `merge` lists fold every appearance of their option into one and know no id.
+    is. `merge` lists fold every appearance of their option into one and know no id. `defaults` are
+    those that clients are told.
     """
 
     name: str
     implied: str | None
     kinds: Mapping[str, str] | None = None
     merge: bool = False
+    defaults: Mapping[str, str] | None = None
 
 
 class Options(NamedTuple):

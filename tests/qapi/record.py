@@ -1,7 +1,8 @@
 """Ask real QEMU what it says to good and bad input, and keep its answers in `data/`.
 
-Run by hand (`python tests/qapi/record.py [qemu-system-x86_64]`) when there are new cases or a new
-QEMU to follow; the tests themselves only read what is kept:
+Run by hand (`python tests/qapi/record.py [qemu-system-x86_64 [COMMAND…]]`) when there are new cases
+or a new QEMU to follow; with names only the schema and the arguments of those commands are asked
+again. The tests themselves only read what is kept:
 
 - schema.json: the part of query-qmp-schema that our commands and events reach
 - arguments.jsonl: {"command", "arguments", "error"}: what QMP says to arguments
@@ -28,6 +29,7 @@ import qapi
 from qapi.schema import Alternate, Enum, Schema, Struct, Union
 
 QEMU = sys.argv[1] if len(sys.argv) > 1 else "qemu-system-x86_64"
+ONLY = sys.argv[2:]
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
 PLAIN = ["-machine", "none", "-nodefaults", "-display", "none", "-S"]
 VERDICT = re.compile(
@@ -231,6 +233,8 @@ def doubly_spoiled(value: dict[str, object]) -> Iterator[dict[str, object]]:
 def record_arguments(qemu: Qemu, schema: Schema) -> None:
     cases: list[Case] = []
     for name, command in schema.commands.items():
+        if ONLY and name not in ONLY:
+            continue
         entity = schema.types[command.data or "q_empty"]
         assert isinstance(entity, Struct | Union)
         tried: set[str] = set()
@@ -240,7 +244,14 @@ def record_arguments(qemu: Qemu, schema: Schema) -> None:
                 if isinstance(arguments, dict) and key not in tried:
                     tried.add(key)
                     cases += ask_arguments(qemu, name, arguments)
-    write("arguments.jsonl", thinned(cases))
+    write("arguments.jsonl", [*kept_arguments(), *thinned(cases)])
+
+
+def kept_arguments() -> list[Case]:
+    """What was recorded of other commands than those to be asked."""
+    with open(os.path.join(DATA, "arguments.jsonl"), encoding="ascii") as stream:
+        cases = [json.loads(line) for line in stream]
+    return [case for case in cases if ONLY and case["command"] not in ONLY]
 
 
 def ask_arguments(qemu: Qemu, name: str, arguments: dict[str, object]) -> list[Case]:
@@ -481,9 +492,11 @@ def main() -> None:
         qemu = Qemu(directory)
         record_schema(qemu, schema)
         record_arguments(qemu, schema)
-        record_keyval(qemu)
+        if not ONLY:
+            record_keyval(qemu)
         qemu.stop()
-    record_options()
+    if not ONLY:
+        record_options()
 
 
 if __name__ == "__main__":

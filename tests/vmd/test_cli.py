@@ -11,10 +11,10 @@ from tests.vmd.cli_judge import KeptReport, judge, read
 from vmd.cli.config import Actions, Memory, Topology
 from vmd.cli.cpus import numa_nodes
 from vmd.cli.help import CHARDEV_KINDS, TEXTS
-from vmd.cli.machines import MACHINES
 from vmd.cli.ports import chardev_of, monitor_of, needs_monitor, port_of
 from vmd.cli.table import OPTIONS
 from vmd.clock import HeldClock
+from vmd.devices.machines import MACHINES
 
 MIB = 1 << 20
 NONE = ("-machine", "none")

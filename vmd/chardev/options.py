@@ -34,6 +34,7 @@ CHARDEV = OptionList(
         ),
         "size": "size",
     },
+    defaults={"tight": "on"},
 )
 
 

@@ -6,8 +6,8 @@ See handlers.py. Observed from system/vl.c and monitor/monitor.c.
 from __future__ import annotations
 
 from qapi.error import QmpError
+from vmd import option_lists as lists
 from vmd.chardev.options import CHARDEV, parse_legacy
-from vmd.cli import lists
 from vmd.cli.config import ChardevRequest, MonitorRequest, PortRequest
 from vmd.cli.parsing import Parsing
 from vmd.options import Options, escape, parse_options

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qapi.error import QmpError
 from qapi.size import parse_size
-from vmd.cli.machines import MachineType, find_machine
+from vmd.devices.machines import MachineType, find_machine
 from vmd.options import scan_unsigned
 
 if TYPE_CHECKING:

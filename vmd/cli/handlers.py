@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from qapi.error import QmpError
-from vmd.cli import lists
+from vmd import option_lists as lists
 from vmd.cli.config import (
     AccelRequest,
     CpuRequest,

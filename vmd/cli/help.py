@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmd.cli.cpus import CPU_MODELS
-from vmd.cli.machines import MACHINES, find_machine
+from vmd.devices.machines import MACHINES, find_machine
 
 if TYPE_CHECKING:
     from vmd.cli.config import Config

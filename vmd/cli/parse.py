@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from qapi.error import QmpError
 from vmd.cli.chardev_handlers import add_monitor
 from vmd.cli.config import Config, PortRequest
-from vmd.cli.machines import find_machine
 from vmd.cli.parsing import Parsing
 from vmd.cli.report import Quit, Report
 from vmd.cli.table import OPTIONS, Option
+from vmd.devices.machines import find_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

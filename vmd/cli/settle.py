@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from qapi.error import QmpError
 from qapi.size import parse_size
 from vmd.cli.config import Config, Memory
-from vmd.cli.machines import MachineType, find_machine
+from vmd.devices.machines import MachineType, find_machine
 from vmd.devices.topology import Topology
 from vmd.options import BOOLEANS, Tree, scan_unsigned
 

@@ -92,6 +92,24 @@ def query_fdsets(machine: Machine) -> list[dict[str, object]]:
     return machine.fdsets.describe()
 
 
+def query_command_line_options(
+    machine: Machine, option: str | None = None
+) -> list[dict[str, object]]:
+    from vmd.option_lists import LISTS, machine_parameters, parameters
+
+    found: list[dict[str, object]] = [
+        {"option": name, "parameters": list(reversed(infos))}
+        for name, infos in (
+            ("machine", machine_parameters()),
+            *((known.name, parameters(known)) for known in LISTS),
+        )
+        if option is None or option == name
+    ]
+    if option is not None and not found:
+        raise QmpError(f"invalid option name: {option}")
+    return found
+
+
 def _sent_fd(monitor: QmpMonitor) -> int:
     fd = monitor.take_fd()
     if fd is None:
@@ -101,6 +119,7 @@ def _sent_fd(monitor: QmpMonitor) -> int:
 
 HANDLERS = {
     "cont": cont,
+    "query-command-line-options": query_command_line_options,
     "query-fdsets": query_fdsets,
     "query-iothreads": query_iothreads,
     "query-name": query_name,

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.differential.scenes import NONE, leave
+from tests.differential.wires import OPTIONAL
 
 if TYPE_CHECKING:
-    from tests.differential.stage import Stage
+    from typing import Any
+
+    from tests.differential.stage import Machine, Stage
 
 
 def jobs(stage: Stage) -> None:
@@ -34,3 +37,31 @@ def the_watchdogs_action(stage: Stage) -> None:
     for action in ("none", "inject-nmi", "bogus"):
         machine.qmp.execute("watchdog-set-action", {"action": action})
     leave(machine)
+
+
+def _without_help(options: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The words of help are everybody's own."""
+    for option in options:
+        for parameter in option["parameters"]:
+            parameter.pop("help", None)
+    return options
+
+
+def options_of_the_command_line(stage: Stage) -> None:
+    machine = stage.start(NONE)
+
+    names = "action numa name msg overcommit object boot-opts smp-opts memory accel mon global rtc"
+    for name in (*names.split(), "zz", "Name"):
+        arguments = {"option": name}
+        machine.qmp.execute("query-command-line-options", arguments, view=_without_help)
+    _parameters_of(stage, machine, "machine")
+    _parameters_of(stage, machine, "chardev")
+    leave(machine)
+
+
+def _parameters_of(stage: Stage, machine: Machine, option: str) -> None:
+    """Note each parameter as one that vmd may lack."""
+    (told,) = machine.qmp.execute("query-command-line-options", {"option": option}, quietly=True)
+    for parameter in sorted(told["parameters"], key=lambda each: str(each["name"])):
+        words = [parameter["name"], parameter["type"], parameter.get("default")]
+        stage.note(OPTIONAL + f"{option}: {words}")
