@@ -206,6 +206,16 @@ def parse_number(name: str, value: str) -> int:
     return number
 
 
+def parse_uint8(name: str, value: str) -> int:
+    """A small number as QEMU's string visitor reads it (qapi/string-input-visitor.c)."""
+    number = scan_unsigned(value)
+    if number is None or number >= 1 << 64:
+        raise QmpError(f"Parameter '{name}' expects uint64")
+    if number > 255:
+        raise QmpError(f"Parameter '{name}' expects uint8_t")
+    return number
+
+
 def parse_option_size(name: str, value: str) -> int:
     size, error = parse_size(value)
     if error == OUT_OF_RANGE:

@@ -43,6 +43,7 @@ class Subject:
         block: RamBlock | None = None,
         incoming: bool = False,
         paused: bool = False,
+        guest: GuestOptions | None = None,
     ) -> None:
         self.clock = ImpatientClock()
         self.reports: list[str] = []
@@ -57,7 +58,7 @@ class Subject:
         self.machine = Machine(
             setup,
             self.clock,
-            GuestOptions("counter", {"interval": "10"}) if not incoming else GuestOptions(),
+            guest or (GuestOptions() if incoming else GuestOptions("counter", {"interval": "10"})),
             on_exit=self.exits.append,
             report=self.reports.append,
             fdsets=FdSets(),

@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING
 
 import qapi
 from qapi.error import QmpError
+from vmd.migration.parameters import BANDWIDTH, SIZE, SMALL, SWITCH
 from vmd.migration.parameters import PARAMETERS as PARAMETER_ROWS
-from vmd.options import parse_boolean, parse_option_size
+from vmd.options import parse_boolean, parse_option_size, parse_uint8
 
 if TYPE_CHECKING:
     from vmd.cli.config import GlobalRequest
     from vmd.migration.parameters import MigrationOptions
 
-CAPABILITIES = {"x-events": "events"}
+CAPABILITIES = {"x-auto-converge": "auto-converge", "x-events": "events"}
 PARAMETERS = {
+    "x-throttle-trigger-threshold": "throttle-trigger-threshold",
+    "x-cpu-throttle-initial": "cpu-throttle-initial",
+    "x-cpu-throttle-increment": "cpu-throttle-increment",
+    "x-cpu-throttle-tailslow": "cpu-throttle-tailslow",
+    "max-cpu-throttle": "max-cpu-throttle",
     "x-max-bandwidth": "max-bandwidth",
     "avail-switchover-bandwidth": "avail-switchover-bandwidth",
     "x-downtime-limit": "downtime-limit",
@@ -45,7 +51,12 @@ def preset(options: MigrationOptions, request: GlobalRequest) -> None:
 def _parse(name: str, text: str) -> object:
     """A parameter's value; complaints bear the property's own name."""
     parameter = PARAMETERS[name]
-    if PARAMETER_ROWS[parameter].bare_unit is not None:
+    kind = PARAMETER_ROWS[parameter].kind
+    if kind in (SIZE, BANDWIDTH):
         return parse_option_size(name, text)
+    if kind == SMALL:
+        return parse_uint8(name, text)
+    if kind == SWITCH:
+        return parse_boolean(name, text)
     qapi.load().check_keyval("MigrateSetParameters", {parameter: text})
     return text

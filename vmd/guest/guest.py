@@ -55,6 +55,7 @@ class Guest:
         self._options = options
         self._timer: Timer | None = None
         self._started = False
+        self.throttle_percentage = 0
         self.program: Program | None = None
         self._words = self._judge(options)
 
@@ -112,6 +113,12 @@ class Guest:
         self._started = False
         self._arrange()
 
+    def throttle(self, percentage: int) -> None:
+        """Take so much of its time away (0 to 99): it does less, and each thing whole."""
+        if percentage != self.throttle_percentage:
+            self.throttle_percentage = percentage
+            self._arrange()
+
     @property
     def restarts_on_wakeup(self) -> bool:
         """Whether waking from suspend makes this guest begin anew."""
@@ -134,7 +141,8 @@ class Guest:
         if self._started and self.program is not None and self._ram is not None:
             interval = self.program.interval_ns(self._ram)
             if interval is not None:
-                self._timer = self._clock.call_later(interval, self._tick)
+                stretched = interval * 100 // (100 - self.throttle_percentage)
+                self._timer = self._clock.call_later(stretched, self._tick)
 
     def _tick(self) -> None:
         self._timer = None

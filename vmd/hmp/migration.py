@@ -10,8 +10,9 @@ from qapi.error import QmpError
 from qapi.size import parse_size
 from vmd.hmp.info import on_off
 from vmd.migration import address
-from vmd.migration.parameters import CAPABILITIES, PARAMETERS
+from vmd.migration.parameters import BANDWIDTH, CAPABILITIES, PARAMETERS, SIZE, SMALL, SWITCH
 from vmd.migration.state import MigrationStatus
+from vmd.options import parse_boolean, parse_option_size, parse_uint8
 from vmd.qmp import migration
 
 if TYPE_CHECKING:
@@ -77,24 +78,20 @@ def migrate_set_parameter(machine: Machine, hmp: Hmp, parameter: str, value: str
 
 def _typed(name: str, text: str) -> object:
     """What was typed, as QMP would carry it."""
-    unit = PARAMETERS[name].bare_unit
-    if unit is None:
-        if text not in qapi.load().enum(_ENUMS[name]):
-            raise QmpError(f"Parameter '{name}' does not accept value '{text}'")
-        return text
-    size, error = parse_size(text, unit)
-    if error is None:
+    kind = PARAMETERS[name].kind
+    if kind == SIZE:
+        return parse_option_size(name, text)
+    if kind == BANDWIDTH:
+        size, error = parse_size(text, 1 << 20)
+        if error is not None:
+            raise QmpError(f"Invalid size {text}")
         return size
-    if unit > 1:
-        raise QmpError(f"Invalid size {text}")
-    raise QmpError(
-        f"Parameter '{name}' expects a non-negative number below 2^64",
-        hint="Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
-        "and exabytes, respectively.",
-    )
-
-
-_ENUMS = {"mode": "MigMode", "zero-page-detection": "ZeroPageDetection"}
+    if kind == SMALL:
+        return parse_uint8(name, text)
+    if kind == SWITCH:
+        return parse_boolean(name, text)
+    qapi.load().check_keyval("MigrateSetParameters", {name: text})
+    return text
 
 
 def info_migrate_capabilities(machine: Machine, hmp: Hmp) -> None:
@@ -105,7 +102,8 @@ def info_migrate_capabilities(machine: Machine, hmp: Hmp) -> None:
 def info_migrate_parameters(machine: Machine, hmp: Hmp) -> None:
     values = migration.query_migrate_parameters(machine)
     for name, row in PARAMETERS.items():
-        hmp.print(f"{name}: {values[name]}{row.unit}\n")
+        value = on_off(values[name]) if row.kind == SWITCH else values[name]
+        hmp.print(f"{name}: {value}{row.unit}\n")
 
 
 def info_migrate(machine: Machine, hmp: Hmp) -> None:
@@ -125,6 +123,8 @@ def info_migrate(machine: Machine, hmp: Hmp) -> None:
             hmp.print(f"{label}: {info[member]} ms\n")
     if "ram" in info:
         _print_ram(info["ram"], hmp)
+    if "cpu-throttle-percentage" in info:
+        hmp.print(f"cpu throttle percentage: {info['cpu-throttle-percentage']}\n")
 
 
 _TIMES = (

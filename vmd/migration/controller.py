@@ -134,6 +134,8 @@ class Migration:
         if outgoing.status in _WITH_FIGURES:
             info |= outgoing.times()
             info["ram"] = outgoing.stats.ram(PAGE_SIZE)
+            if percentage := self._vm.guest.throttle_percentage:
+                info["cpu-throttle-percentage"] = percentage
         return info
 
     async def settled(self) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
+from vmd.memory import PAGE_SIZE
 from vmd.migration import save
 from vmd.migration.ram import RamSaver
 from vmd.migration.rate import DirtRate, RateWindow
@@ -22,6 +23,7 @@ from vmd.migration.state import (
     MigrationStatus,
     step,
 )
+from vmd.migration.throttle import Throttle
 from vmd.runstate import LIVE, RunState
 from vmd.worker import Worker
 
@@ -82,6 +84,7 @@ class Outgoing:
         self._stopped_ns = 0
         self._window = RateWindow(vm.clock, options, self.stats)
         self._dirt = DirtRate(vm.clock, self.stats)
+        self._throttle = Throttle(vm.clock, options, self.stats, vm.guest)
         self._ram_flows = False
 
     # Called by the commands.
@@ -164,6 +167,7 @@ class Outgoing:
             self._worker.stop(channel.close)  # the task itself may have been cancelled
         if self._saver is not None:
             self._saver.close()
+        self._throttle.release()
         # Nothing is under way behind these: who hears of the end may start anew at once.
         if self.status is MigrationStatus.CANCELLING:
             self._resume_guest()
@@ -220,7 +224,7 @@ class Outgoing:
         window = self._window
         while True:
             pending = saver.pending
-            if pending < window.threshold:
+            if pending < window.threshold or self._throttle.wants_sync():
                 pending = self._sync(saver)
             if pending == 0 or pending < window.threshold:
                 return
@@ -318,7 +322,8 @@ class Outgoing:
         fresh = saver.sync()
         self.stats.dirty_sync_count += 1
         self.stats.remaining = saver.pending
-        self._dirt.synced(fresh, saver.pending)
+        if self._dirt.synced(fresh, saver.pending):
+            self._throttle.judge(self._dirt.dirtied * PAGE_SIZE)
         self._announce_pass(self.stats.dirty_sync_count)
         return saver.pending
 

@@ -1,8 +1,8 @@
 """Capabilities and parameters of migration: defaults, ranges, conflicts.
 
 One row a name. A capability or parameter is listed here only when the engine acts on it; what is
-not listed is unknown, and the schema refuses it. Texts and limits observed from
-migration/options.c.
+not listed is unknown, and the schema refuses it. Texts, limits and the order of checks observed
+from migration/options.c.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 CAPABILITIES = (
+    "auto-converge",
     "events",
     "pause-before-switchover",
     "x-ignore-shared",
     "validate-uuid",
 )
 """In QEMU's order."""
+
+CONFLICTS: tuple[tuple[str, str, str], ...] = ()
+"""Two capabilities that cannot both be on, and what is said about them; in the order of checks."""
 
 
 def _range(low: int, high: int, expects: str) -> Callable[[object], str | None]:
@@ -30,38 +34,55 @@ def _range(low: int, high: int, expects: str) -> Callable[[object], str | None]:
     return check
 
 
+def _percent(high: int) -> Callable[[object], str | None]:
+    return _range(1, high, f"an integer in the range of 1 to {high}")
+
+
+# How a value is typed at the human monitor, and what it is on the wire
+SIZE = "size"  # a number that may have a suffix: 64k
+BANDWIDTH = "bandwidth"  # the same; a bare number counts MiB
+SMALL = "uint8"
+SWITCH = "bool"
+CHOICE = "enum"
+
+
 class Parameter(NamedTuple):
     """One migration parameter.
 
-    `check` gives what the value was expected to be, or None when it is right; the text names the
-    parameter with underscores, as QEMU's range errors do. `unit` is what `info
-    migrate_parameters` prints after the value. `bare_unit` multiplies a bare number typed at the
-    human monitor; None means that the value is typed as it is on the wire.
+    `unit` is what `info migrate_parameters` prints after the value. `check` gives what the value
+    was expected to be, or None when it is right; the text names the parameter with underscores,
+    as QEMU's range errors do.
     """
 
     name: str
     default: object
+    kind: str
     unit: str = ""
     check: Callable[[object], str | None] | None = None
-    bare_unit: int | None = None
 
 
 PARAMETERS: dict[str, Parameter] = {
     parameter.name: parameter
     for parameter in (
-        Parameter("max-bandwidth", 128 << 20, " bytes/second", bare_unit=1 << 20),
-        Parameter("avail-switchover-bandwidth", 0, " bytes/second", bare_unit=1 << 20),
+        Parameter("throttle-trigger-threshold", 50, SMALL, check=_percent(100)),
+        Parameter("cpu-throttle-initial", 20, SMALL, check=_percent(99)),
+        Parameter("cpu-throttle-increment", 10, SMALL, check=_percent(99)),
+        Parameter("cpu-throttle-tailslow", False, SWITCH),
+        Parameter("max-cpu-throttle", 99, SMALL),
+        Parameter("max-bandwidth", 128 << 20, BANDWIDTH, " bytes/second"),
+        Parameter("avail-switchover-bandwidth", 0, BANDWIDTH, " bytes/second"),
         Parameter(
             "downtime-limit",
             300,
+            SIZE,
             " ms",
             _range(0, 2_000_000, "an integer in the range of 0 to (2000 * 1000) ms"),
-            bare_unit=1,
         ),
-        Parameter("zero-page-detection", "multifd"),
-        Parameter("mode", "normal"),
+        Parameter("zero-page-detection", "multifd", CHOICE),
+        Parameter("mode", "normal", CHOICE),
     )
 }
+"""In the order of `info migrate_parameters`."""
 
 
 class MigrationOptions:
@@ -77,21 +98,28 @@ class MigrationOptions:
 
     def set_capabilities(self, changes: Sequence[tuple[str, bool]]) -> None:
         """Apply all changes or none. Conflicts between capabilities are judged on the result."""
-        self.capabilities = {**self.capabilities, **dict(changes)}
+        wanted = {**self.capabilities, **dict(changes)}
+        for one, other, text in CONFLICTS:
+            if wanted[one] and wanted[other]:
+                raise QmpError(text)
+        self.capabilities = wanted
 
     def set_parameters(self, changes: Mapping[str, object]) -> None:
         """Apply all changes or none; QmpError names the first value out of range."""
-        for name, value in changes.items():
-            check = PARAMETERS[name].check
-            if check is not None and (expects := check(value)) is not None:
+        wanted = {**self.parameters, **changes}
+        for name, row in PARAMETERS.items():
+            if row.check is not None and (expects := row.check(wanted[name])) is not None:
                 raise QmpError(f"Parameter '{name.replace('-', '_')}' expects {expects}")
-        self.parameters = {**self.parameters, **changes}
+        if not _number(wanted, "cpu-throttle-initial") <= _number(wanted, "max-cpu-throttle") <= 99:
+            raise QmpError(
+                "Parameter 'max_cpu_throttle' expects an integer in the range of"
+                " cpu_throttle_initial to 99"
+            )
+        self.parameters = wanted
 
     def number(self, name: str) -> int:
         """The value of an integer parameter."""
-        value = self.parameters[name]
-        assert isinstance(value, int)
-        return value
+        return _number(self.parameters, name)
 
     @property
     def mode(self) -> str:
@@ -102,3 +130,9 @@ class MigrationOptions:
     def is_cpr(self) -> bool:
         """Whether the guest is stopped before anything is sent."""
         return self.mode.startswith("cpr-")
+
+
+def _number(values: Mapping[str, object], name: str) -> int:
+    value = values[name]
+    assert isinstance(value, int)
+    return value

@@ -84,6 +84,7 @@ class DirtRate:
         self._since_ms: int | None = None
         self._pages = 0
         self.left_at_sync = 0
+        self.dirtied = 0  # pages in the last whole period
 
     def synced(self, fresh: int, left: int) -> bool:
         """A sync found `fresh` pages more dirty, and `left` bytes now wait.
@@ -99,5 +100,5 @@ class DirtRate:
         if now_ms <= self._since_ms + PERIOD_MS:
             return False
         self._stats.dirty_pages_rate = self._pages * 1000 // (now_ms - self._since_ms)
-        self._since_ms, self._pages = now_ms, 0
+        self._since_ms, self.dirtied, self._pages = now_ms, self._pages, 0
         return True
