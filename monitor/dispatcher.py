@@ -11,7 +11,10 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from monitor.trace import Trace
 
 Work = Coroutine[Any, Any, None]
 
@@ -42,10 +45,12 @@ class Dispatcher:
 
     `preconfig`: set while the machine does not exist yet (QEMU's -preconfig); monitors then refuse
     most commands. `busy`: a command is running that waits for something. `stopped`: see stop().
+    `trace`: the log that hears of what the monitors do.
     """
 
-    def __init__(self, *, preconfig: bool = False) -> None:
+    def __init__(self, *, preconfig: bool = False, trace: Trace | None = None) -> None:
         self.preconfig = preconfig
+        self.trace = trace
         self.stopped = False
         self._waiting: deque[Client] = deque()
         self._queued: set[Client] = set()  # the same clients

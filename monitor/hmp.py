@@ -24,6 +24,8 @@ from qapi.error import QmpError
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
 
+    from monitor.trace import Trace
+
     Handler = Callable[..., Any]
     Completer = Callable[[Any, str], Iterable[str]]
     Register = Callable[[Any, int | None, str], int | None]
@@ -188,7 +190,8 @@ class HmpRegistry:
     `topics` are words that `help` explains though they are no commands. `register(machine,
     cpu_index, name)` is the value of a CPU's register, None if there is none such. `block_names`
     gives the names of block backends, `option_ids(machine, group)` the ids that the group's options
-    have. `console` prints on the process's stdout, `report` a message on its stderr.
+    have. `console` prints on the process's stdout, `report` a message on its stderr. `trace` is the
+    log that hears of every line.
     """
 
     __slots__ = (
@@ -198,6 +201,7 @@ class HmpRegistry:
         "surroundings",
         "table",
         "topics",
+        "trace",
     )
 
     def __init__(
@@ -210,7 +214,9 @@ class HmpRegistry:
         option_ids: Callable[[Any, str], Container[str]] | None = None,
         console: Callable[[str], None] = discard,
         report: Callable[[str], None] = discard,
+        trace: Trace | None = None,
     ) -> None:
+        self.trace = trace
         self.table = CommandTable(commands)
         self.topics = topics or {}
         self.block_names = block_names or (lambda machine: ())
@@ -235,6 +241,10 @@ class HmpRegistry:
 
         Never raises: what goes wrong is printed.
         """
+        if self.trace is not None and self.trace.active:
+            from monitor.trace import typed
+
+            typed(self.trace, hmp, line)
         scanner = Scanner(to_bytewise(line), self.surroundings.console)
         command = self._find_command(hmp, scanner)
         if command is None:

@@ -19,6 +19,8 @@ from qapi.error import COMMAND_NOT_FOUND, QmpError
 from qapi.order import object_order
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from monitor.registry import QmpCommand, QmpRegistry
 
 QUEUE_LENGTH = 8
@@ -112,11 +114,12 @@ class QmpSession:
         "_decoder",
         "_queue",
         "_running",
-        "_version",
         "oob",
         "oob_offered",
         "pretty",
+        "seen",
         "state",
+        "version",
     )
 
     def __init__(
@@ -126,7 +129,8 @@ class QmpSession:
         self.oob = False  # whether this connection has enabled it
         self.oob_offered = oob_offered
         self.pretty = pretty
-        self._version = version
+        self.seen: Callable[[object], None] | None = None  # is told each document that was read
+        self.version = version
         self._decoder = JsonDecoder(PATIENCE)
         self._queue: deque[object] = deque()  # documents read and not yet taken
         self._running = False  # a taken one is not yet answered (it outlives its connection)
@@ -142,7 +146,7 @@ class QmpSession:
         """A client is there: the greeting."""
         self._start_over("opened")
         capabilities = [OOB] if self.oob_offered else []
-        return self._line({"QMP": {"version": self._version, "capabilities": capabilities}})
+        return self._line({"QMP": {"version": self.version, "capabilities": capabilities}})
 
     def closed(self) -> None:
         """It is gone, and with it whatever it had not seen started."""
@@ -191,6 +195,8 @@ class QmpSession:
             document = self._decoder.next()
             if document is INCOMPLETE:
                 break
+            if self.seen is not None:
+                self.seen(document)
             if self.oob and type(document) is dict and _is_oob(document):
                 return Request(document, oob=True)
             self._queue.append(document)

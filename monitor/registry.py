@@ -64,12 +64,19 @@ class QmpCommand:
 
     def call(self, machine: object, monitor: object, arguments: dict[str, object]) -> Any:
         """The handler's result, which may be a coroutine. QmpError if the arguments do not fit."""
+        return self.run(machine, monitor, self.check(arguments))
+
+    def check(self, arguments: dict[str, object]) -> dict[str, object]:
+        """The arguments as `run` takes them, or QmpError if they do not fit."""
         checked = self._schema.check_arguments(self.name, arguments)
         if checked and self.schema_entry.gen:
             keywords = self._keywords
             for key in checked.keys() - keywords.keys():
                 keywords[key] = as_keyword(key)
             checked = {keywords[key]: value for key, value in checked.items()}
+        return checked
+
+    def run(self, machine: object, monitor: object, checked: dict[str, object]) -> Any:
         if self._takes_monitor:
             return self._handler(machine, monitor, **checked)
         return self._handler(machine, **checked)

@@ -74,6 +74,9 @@ class QmpMonitor:
         self.session = QmpSession(version, oob_offered=oob, pretty=pretty)
         self.fds: dict[str, int] = {}
         self._machine = machine
+        self._trace = dispatcher.trace
+        if self._trace is not None:
+            self.session.seen = self._seen
         self._connected = False
         self._paused = False
         self._congested = False
@@ -88,6 +91,10 @@ class QmpMonitor:
         self._connected = True
         self._congested = False
         self._paused = False  # a new connection is read unless it is told otherwise
+        if self._trace is not None and self._trace.active:
+            from monitor import trace
+
+            trace.greeted(self._trace, self.session.version)
         self.send(self.session.opened())
         self._regulate()
 
@@ -172,9 +179,17 @@ class QmpMonitor:
     def _run(self, request: Request, done: Callable[[], None]) -> Work | None:
         """Execute and answer; what cannot end at once is returned. `done` follows the answer."""
         command: QmpCommand | None = None
+        log = self._trace if self._trace is not None and self._trace.active else None
+        if log is not None:
+            from monitor import trace
+
+            trace.taken(log, request)
         try:
             command = self.session.resolve(request, self.registry, self.dispatcher.preconfig)
-            result = command.call(self._machine, self, request.arguments)
+            if log is None:
+                result = command.call(self._machine, self, request.arguments)
+            else:
+                result = trace.call(log, command, self._machine, self, request.arguments)
             if type(result) is CoroutineType:
                 return self._wait(request, command, result, done)
             answer = self._reply(request, command, result)
@@ -212,6 +227,10 @@ class QmpMonitor:
 
     def send(self, text: str) -> None:
         """Queue output; without a client it is lost."""
+        if self._trace is not None and self._trace.active:
+            from monitor import trace
+
+            trace.sent(self._trace, self, text)
         if not self._connected:
             return
         self._out.append(text)
@@ -221,6 +240,12 @@ class QmpMonitor:
             self.flush()
         else:
             self.dispatcher.flush_later(self)
+
+    def _seen(self, document: object) -> None:
+        if self._trace is not None and self._trace.active:
+            from monitor import trace
+
+            trace.seen(self._trace, self, document)
 
     def _regulate(self) -> None:
         """Leave in the socket what would not be read (a file descriptor may ride on it)."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
 from vmd.cli.parse import parse, program_name
 from vmd.cli.report import Quit, Report
+from vmd.cli.tracing import make_tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmd.cli.config import Config
     from vmd.cli.pidfile import PidFile
+    from vmd.trace import Tracer
 
 
 def main() -> None:
@@ -37,23 +38,22 @@ def _serve(config: Config, report: Report) -> int:
     background = None
     if config.daemonize and config.nographic:
         raise report.refuse(QmpError("-nographic cannot be used with -daemonize"))
+    tracer = make_tracer(config, report)
     if config.daemonize:
         from vmd.cli.daemonize import fork
 
         background = fork()
     pidfile = _take_pidfile(config, report)
-    log = _prepare_process(config, report)
+    _prepare_process(config, report)
 
     def ready() -> None:
         gc.freeze()  # what is there now will stay
         gc.enable()
         if background is not None:
-            background.detach(log)
-        elif log is not None:
-            os.dup2(log, 2)
+            background.detach(tracer.log.file)
 
     try:
-        return _run(config, report, ready)
+        return _run(config, report, tracer, ready)
     finally:
         if pidfile is not None:
             pidfile.remove()
@@ -68,10 +68,9 @@ def _take_pidfile(config: Config, report: Report) -> PidFile | None:
         return PidFile(config.pidfile)
 
 
-def _prepare_process(config: Config, report: Report) -> int | None:
-    """What options ask of the process; the descriptor of its log, if it has one."""
-    log = None
-    if config.process_name is not None or config.memory_lock != "off" or config.logfile is not None:
+def _prepare_process(config: Config, report: Report) -> None:
+    """What options ask of the process."""
+    if config.process_name is not None or config.memory_lock != "off":
         from vmd.cli import process
 
         with report.at(""):
@@ -79,19 +78,16 @@ def _prepare_process(config: Config, report: Report) -> int | None:
                 process.set_process_name(config.process_name)
             if config.memory_lock != "off":
                 process.lock_memory(config.memory_lock)
-            if config.logfile is not None:
-                log = process.open_logfile(config.logfile)
-    return log
 
 
-def _run(config: Config, report: Report, ready: Callable[[], None]) -> int:
+def _run(config: Config, report: Report, tracer: Tracer, ready: Callable[[], None]) -> int:
     from vmd.cli.loop import import_asyncio
 
     asyncio = import_asyncio()
     from vmd.cli.daemon import Daemon
 
     async def run() -> int:
-        return await Daemon(config, report).run(ready)
+        return await Daemon(config, report, tracer).run(ready)
 
     code: int = asyncio.run(run())
     return code

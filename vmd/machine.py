@@ -14,11 +14,13 @@ from vmd.display import Screen
 from vmd.dump import Dump
 from vmd.events import EventBus
 from vmd.guest.guest import Guest
+from vmd.guest.time import GuestTime
 from vmd.memory import AddressSpace, create, split_ram
 from vmd.migration.blockers import Blockers
 from vmd.migration.controller import Migration
 from vmd.options import check_id
 from vmd.runstate import NEEDS_RESET, RunState, RunStateMachine
+from vmd.trace import Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +42,12 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "panic": ("shutdown", "pause", "exit-failure", "none"),
 }
 """What may happen on a guest's reboot, shutdown and panic; the first is the default."""
+
+
+CAUSES = {"host-qmp-quit": 2, "host-ui": 5, "guest-shutdown": 6}
+"""The numbers that QEMU has for these causes of a shutdown."""
+
+WAKEUP_BY_COMMAND = 3
 
 
 class MachineSetup:
@@ -84,6 +92,7 @@ class Machine:
         on_exit: Callable[[int], None],
         report: Callable[[str], None],
         fdsets: FdSets,
+        tracer: Tracer | None = None,
     ) -> None:
         self.board = setup.board
         self.name = setup.name
@@ -113,8 +122,9 @@ class Machine:
         self.serial: Callable[[bytes], None] = lambda data: None
         self.exiting = False
         self._on_exit = on_exit
+        self.tracer = tracer or Tracer()
         self.runstate = RunStateMachine(
-            RunState.INMIGRATE if setup.incoming else RunState.PRELAUNCH
+            RunState.INMIGRATE if setup.incoming else RunState.PRELAUNCH, self._trace_runstate
         )
         self.guest_time = GuestTime(clock)
         self.screen = Screen()
@@ -151,6 +161,7 @@ class Machine:
         self.runstate.was_suspended = False
         self.events.emit("RESUME")
         self.runstate.become(target)
+        self._trace_notify(running=True)
         self._follow_runstate()
 
     def vm_stop(self, state: RunState) -> None:
@@ -161,6 +172,7 @@ class Machine:
         suspended = self.runstate.state is RunState.SUSPENDED
         self.runstate.become(state)
         self.runstate.was_suspended = suspended
+        self._trace_notify(running=False)
         self._follow_runstate()
         self.events.emit("STOP")
 
@@ -187,6 +199,16 @@ class Machine:
 
     def _is_migrating(self) -> bool:
         return self.migration.under_way or self.runstate.state is RunState.SAVE_VM
+
+    def _trace_runstate(self, old: RunState, new: RunState) -> None:
+        if self.tracer.active:
+            text = f"current_run_state {_numbered(old)} new_state {_numbered(new)}"
+            self.tracer.emit("runstate_set", text)
+
+    def _trace_notify(self, *, running: bool) -> None:
+        if self.tracer.active:
+            text = f"running {running:d} reason {_numbered(self.runstate.state)}"
+            self.tracer.emit("vm_state_notify", text)
 
     def _guest_says(self, data: bytes) -> None:
         self.screen.write(data)
@@ -220,18 +242,21 @@ class Machine:
 
     def system_powerdown(self) -> None:
         """Press the power button; a guest that listens shuts down."""
+        self.tracer.emit("qemu_system_powerdown_request", "")
         self.events.emit("POWERDOWN")
         if self.board.has_cpus and self.guest.answers_powerdown:
             self.clock.call_later(0, self._guest_powers_off)
 
     def _guest_powers_off(self) -> None:
         if self.runstate.state is RunState.RUNNING:
+            self._trace_shutdown("guest-shutdown")
             self._shut_down("guest-shutdown", guest=True)
 
     def system_wakeup(self) -> None:
         """Wake a suspended guest."""
         if not self.board.wakeup_support:
             raise QmpError("wake-up from suspend is not supported by this guest")
+        self.tracer.emit("system_wakeup_request", f"reason={WAKEUP_BY_COMMAND}")
         if self.runstate.state is not RunState.SUSPENDED:
             raise QmpError("Unable to wake up: guest is not in suspended state")
         self.runstate.become(RunState.RUNNING)
@@ -260,12 +285,17 @@ class Machine:
         else:
             self.exit(0)
 
+    def _trace_shutdown(self, reason: str) -> None:
+        self.tracer.emit("qemu_system_shutdown_request", f"reason={CAUSES[reason]}")
+
     # The end of the process.
 
     def quit(self, reason: str = "host-qmp-quit") -> None:
         """End the process whatever `-no-shutdown` says."""
         if self.exiting:
             return
+        if reason != "host-signal":
+            self._trace_shutdown(reason)
         self.events.emit("SHUTDOWN", {"guest": False, "reason": reason})
         self.exit(0)
 
@@ -318,6 +348,10 @@ class Machine:
         backend.close()
 
 
+def _numbered(state: RunState) -> str:
+    return f"{list(RunState).index(state)} ({state.value})"
+
+
 def add_object(owner: Machine | MachineSetup, options: dict[str, object]) -> None:
     """Create a user's object from checked ObjectOptions, for a machine or one in the making."""
     name = str(options["id"])
@@ -351,32 +385,3 @@ def _address_space(setup: MachineSetup) -> AddressSpace:
                 space.map(address + first - offset, block, first - start, end - first)
         start += block.size
     return space
-
-
-class GuestTime:
-    """The guest's virtual time in ns: goes while the guest runs, travels in section `timer`."""
-
-    __slots__ = ("_clock", "_offset", "_since")
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._offset = 0
-        self._since: int | None = None
-
-    def start(self) -> None:
-        if self._since is None:
-            self._since = self._clock.now_ns()
-
-    def stop(self) -> None:
-        self._offset = self.now_ns()
-        self._since = None
-
-    def now_ns(self) -> int:
-        """Virtual time; stands still while the guest does."""
-        if self._since is None:
-            return self._offset
-        return self._offset + self._clock.now_ns() - self._since
-
-    def set_ns(self, value: int) -> None:
-        """Take over the time of a guest that arrived (while it stands still)."""
-        self._offset = value

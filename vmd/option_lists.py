@@ -24,6 +24,7 @@ NAME = OptionList(
 NUMA = OptionList("numa", "type")
 OBJECT = OptionList("object", "qom-type")
 OVERCOMMIT = OptionList("overcommit", None, {"mem-lock": "str", "cpu-pm": "bool"}, merge=True)
+TRACE = OptionList("trace", "enable", dict.fromkeys(("enable", "events", "file"), "str"))
 RTC = OptionList("rtc", None, dict.fromkeys(("base", "clock", "driftfix"), "str"), merge=True)
 VMD = OptionList("vmd", "guest")
 
@@ -52,8 +53,8 @@ ACTIONS = {
 }
 
 LISTS = (
-    *(ACTION, NUMA, NAME, MSG, OVERCOMMIT, OBJECT, BOOT, SMP, MEMORY, ACCEL, MON, GLOBAL, RTC),
-    *(CHARDEV, VMD),
+    *(ACTION, NUMA, NAME, MSG, OVERCOMMIT, OBJECT, BOOT, SMP, MEMORY, ACCEL, TRACE, MON, GLOBAL),
+    *(RTC, CHARDEV, VMD),
 )
 """All of them, in QEMU's order; `machine` is not among them: see machine_parameters."""
 

@@ -11,8 +11,12 @@ step (observed from system/runstate.c); vmd refuses it and stays where it was.
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class RunState(Enum):
@@ -77,11 +81,17 @@ NEEDS_RESET = frozenset({RunState.SHUTDOWN, RunState.INTERNAL_ERROR})
 class RunStateMachine:
     """Where one machine is, and whether it was suspended when it was last stopped."""
 
-    __slots__ = ("state", "was_suspended")
+    __slots__ = ("_told", "state", "was_suspended")
 
-    def __init__(self, state: RunState = RunState.PRELAUNCH) -> None:
+    def __init__(
+        self,
+        state: RunState = RunState.PRELAUNCH,
+        told: Callable[[RunState, RunState], None] | None = None,
+    ) -> None:
+        """`told(old, new)` hears of every step."""
         self.state = state
         self.was_suspended = False
+        self._told = told
 
     @property
     def is_live(self) -> bool:
@@ -94,6 +104,8 @@ class RunStateMachine:
 
     def become(self, new: RunState) -> None:
         """Step to `new`, or raise QmpError with QEMU's words and stay."""
+        if self._told is not None:
+            self._told(self.state, new)
         if not self.may_become(new):
             raise QmpError(f"invalid runstate transition: '{self.state.value}' -> '{new.value}'")
         self.state = new

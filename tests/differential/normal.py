@@ -21,7 +21,7 @@ CONTENT = {"duplicate", "normal", "normal-bytes"}
 FIRMWARE = {"total", "remaining"}
 
 _TEXT = (
-    (re.compile(r"^(?:qemu-system-x86_64|vmd): ", re.M), "<program>: "),
+    (re.compile(r"^(?:qemu-system-x86_64|vmd):", re.M), "<program>:"),
     (re.compile(r"from pid \d+ \(.*\)"), "from pid <pid> (<command>)"),
     (re.compile(r"^(total time|downtime|setup|expected downtime): \d+ ms$", re.M), r"\1: <n> ms"),
     (re.compile(r"^throughput: \d+\.\d\d mbps$", re.M), "throughput: <n> mbps"),

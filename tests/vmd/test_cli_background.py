@@ -13,7 +13,6 @@ import pytest
 
 from qapi.error import QmpError
 from vmd.cli.pidfile import PidFile
-from vmd.cli.process import open_logfile
 
 
 def test_a_pid_file_holds_the_pid_and_is_nobody_elses_business(tmp_path: Path) -> None:
@@ -60,14 +59,6 @@ def test_a_pid_file_that_cannot_be_made_is_refused() -> None:
         PidFile("/nonexistent/pid")
     assert refused.value.desc == (
         "cannot create PID file: Could not create '/nonexistent/pid': No such file or directory"
-    )
-
-
-def test_a_log_file_that_cannot_be_opened_is_refused() -> None:
-    with pytest.raises(QmpError) as refused:
-        open_logfile("/nonexistent/log")
-    assert refused.value.desc == (
-        "Error opening logfile /nonexistent/log: No such file or directory"
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vmd.devices.topology import Topology
     from vmd.fdset import FdSets
     from vmd.memory import MemoryBackend
+    from vmd.trace import Tracer
 
 
 def build_machine(
@@ -34,6 +35,7 @@ def build_machine(
     clock: Clock,
     fdsets: FdSets,
     on_exit: Callable[[int], None],
+    tracer: Tracer | None = None,
 ) -> Machine:
     """The machine that `config` describes, not yet powered on. Quit if there cannot be one."""
     board = boards.find(config.machine)
@@ -61,7 +63,15 @@ def build_machine(
     typed = ",".join(f"{key}={value}" for key, value in config.vmd.items())
     with report.at(f"-vmd {typed}"):
         guest = _guest_options(config)
-        machine = Machine(setup, clock, guest, on_exit=on_exit, report=report.error, fdsets=fdsets)
+        machine = Machine(
+            setup,
+            clock,
+            guest,
+            on_exit=on_exit,
+            report=report.error,
+            fdsets=fdsets,
+            tracer=tracer,
+        )
     for given in config.globals:
         if given.driver != "migration":
             report.warning(f"global {given.driver}.{given.property} has invalid class name")

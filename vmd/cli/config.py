@@ -160,6 +160,9 @@ class Config:
         self.daemonize = False
         self.pidfile: str | None = None
         self.logfile: str | None = None
+        self.log_items: str | None = None  # -d
+        self.trace: list[str] = []  # patterns of events, in order, with `-` in front to switch off
+        self.trace_file: str | None = None
         self.memory_lock = "off"  # "on", "off" or "on-fault"
         self.images: list[str] = []  # words that are no options: disk images
         self.vmd: dict[str, str] = {}  # -vmd guest=NAME[,key=value…]

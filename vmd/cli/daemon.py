@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from vmd.cli.report import Report
     from vmd.events import Event
     from vmd.machine import Machine
+    from vmd.trace import Tracer
 
 FLUSH_NS = 200_000_000
 """How long the end waits for clients that have not yet read everything."""
@@ -58,13 +59,14 @@ SERIAL_BACKLOG = 1 << 20
 class Daemon:
     """Runs until the machine exits; `report` speaks on stderr."""
 
-    def __init__(self, config: Config, report: Report) -> None:
+    def __init__(self, config: Config, report: Report, tracer: Tracer) -> None:
         self._config = config
         self._report = report
         self._clock = RealClock()
         self._fdsets = FdSets()
         self._chardevs = Chardevs(self._host(), daemonized=config.daemonize)
-        self._dispatcher = Dispatcher()
+        self._tracer = tracer
+        self._dispatcher = Dispatcher(trace=tracer)
         self._human: HmpRegistry | None = None
         self._qmp_monitors: list[QmpMonitor] = []
         self._terminal: TerminalMonitor | None = None
@@ -85,7 +87,7 @@ class Daemon:
             check_images(self._config, self._report)
             check_cpu(self._config, self._report)
             self._machine = machine = build_machine(
-                self._config, self._report, self._clock, self._fdsets, self._end
+                self._config, self._report, self._clock, self._fdsets, self._end, self._tracer
             )
             machine.chardevs = self._chardevs
             await self._connect(machine)
@@ -209,7 +211,9 @@ class Daemon:
         if self._human is None:
             from vmd import hmp
 
-            self._human = hmp.registry(console=_announce, report=self._report.error)
+            self._human = hmp.registry(
+                console=_announce, report=self._report.error, trace=self._tracer
+            )
         return self._human
 
     def _run_human_line(self, machine: Machine, line: str, *, cpu_index: int | None) -> object:

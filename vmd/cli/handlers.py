@@ -311,6 +311,19 @@ def logfile(state: Parsing, where: str, arg: str) -> None:
     state.config.logfile = arg
 
 
+def log_items(state: Parsing, where: str, arg: str) -> None:
+    state.config.log_items = arg
+
+
+def trace(state: Parsing, where: str, arg: str) -> None:
+    from vmd.cli import tracing
+
+    options = state.options(lists.TRACE, where, arg)
+    tracing.enable(state, where, options.get("enable"))
+    tracing.enable_from_file(state, options.get("events"))
+    state.config.trace_file = options.get("file")
+
+
 def version(state: Parsing, where: str, arg: str) -> None:
     from vmd.cli.help import VERSION
 

@@ -98,7 +98,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "overcommit": ("[mem-lock=on|off|on-fault][,cpu-pm=on|off]", "lock all memory"),
     "pidfile": ("file", "write the process id to a file and keep it locked"),
     "daemonize": ("", "go to the background once everything is set up"),
-    "D": ("file", "log to a file"),
+    "d": ("trace:pattern[,...]", "log these trace events ('-d trace:help' lists them)"),
+    "D": ("file", "log to a file instead of stderr"),
+    "trace": (
+        "[[enable=]pattern][,events=file][,file=file]",
+        "log these trace events ('-trace help' lists them); with '-' in front, do not",
+    ),
     "msg": ("[timestamp=on|off][,guest-name=on|off]", "what stands in front of messages"),
     "object": ("kind,id=id[,prop=value...]", "make an object ('-object help' lists the kinds)"),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What options ask of the process itself: its log, its name, its memory."""
+"""What options ask of the process itself: its name, its memory."""
 
 from __future__ import annotations
 
@@ -8,15 +8,6 @@ from qapi.error import QmpError
 
 PR_SET_NAME = 15
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
-
-
-def open_logfile(path: str) -> int:
-    """A descriptor for `-D FILE`, emptied; QmpError with QEMU's text."""
-    try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        text = os.strerror(error.errno or 0)
-        raise QmpError(f"Error opening logfile {path}: {text}") from None
 
 
 def set_process_name(name: str) -> None:

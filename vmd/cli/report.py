@@ -38,8 +38,9 @@ class Report:
     def error(self, text: str, where: str = "", hint: str = "") -> None:
         self._say(text, where, hint)
 
-    def warning(self, text: str, where: str = "", hint: str = "") -> None:
-        self._say(f"warning: {text}", where, hint)
+    def warning(self, text: str, where: str = "", hint: str = "", line: str = "") -> None:
+        """`line` is the place in a file (`FILE:NUMBER`) that the warning is about."""
+        self._say(f"warning: {text}", where, hint, line)
 
     def info(self, text: str, where: str = "", hint: str = "") -> None:
         """What is said inside an `at` block belongs to its place."""
@@ -54,11 +55,11 @@ class Report:
         self.error(error.desc, where, error.hint)
         return Quit(1)
 
-    def _say(self, text: str, where: str, hint: str) -> None:
+    def _say(self, text: str, where: str, hint: str, line: str = "") -> None:
         stamp = self._stamp() if self.timestamps else ""
         guest = f"{self.guest_name} " if self.guest_name else ""
-        place = f"{where}: " if where else ""
-        self.write(f"{stamp}{guest}{self.program}: {place}{text}\n" + (f"{hint}\n" if hint else ""))
+        place = f"{line}: " if line else f" {where}: " if where else " "
+        self.write(f"{stamp}{guest}{self.program}:{place}{text}\n" + (f"{hint}\n" if hint else ""))
 
     def write(self, text: str) -> None:
         """Put text on stderr; a stderr that is gone is no reason to fail."""

@@ -9,19 +9,26 @@ from typing import TYPE_CHECKING
 
 from monitor.hmp import HmpCommand, HmpRegistry, discard, hmp_help, hmp_info_help
 from vmd.hmp import info, migration, misc, run_state
+from vmd.hmp import trace as trace_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from monitor.trace import Trace
+
 
 def registry(
-    *, console: Callable[[str], None] = discard, report: Callable[[str], None] = discard
+    *,
+    console: Callable[[str], None] = discard,
+    report: Callable[[str], None] = discard,
+    trace: Trace | None = None,
 ) -> HmpRegistry:
     """All commands of the human monitor; `console` and `report` print on stdout and stderr."""
     commands = [
         *run_state.COMMANDS,
         *migration.COMMANDS,
         *misc.COMMANDS,
+        *trace_commands.COMMANDS,
         HmpCommand("help|?", "name:S?", "[cmd]", "show what commands there are", hmp_help, True),
         HmpCommand(
             "info",
@@ -30,7 +37,8 @@ def registry(
             "show various information about the system state",
             hmp_info_help,
             preconfig=True,
-            subcommands=[*info.COMMANDS, *migration.INFO],
+            subcommands=[*info.COMMANDS, *migration.INFO, *trace_commands.INFO],
         ),
     ]
-    return HmpRegistry(commands, console=console, report=report)
+    topics = {"log": lambda: trace_commands.LOG_HELP}
+    return HmpRegistry(commands, topics=topics, console=console, report=report, trace=trace)

@@ -25,6 +25,7 @@ from vmd.qmp import (
     qom,
     run_state,
     stats,
+    trace,
     ui,
     yank,
 )
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _MODULES = (
     *(char, control, dump, introspect, job, machine, machine_target, migration, misc, misc_target),
-    *(qdev, qom, run_state, stats, ui, yank),
+    *(qdev, qom, run_state, stats, trace, ui, yank),
 )
 
 
