@@ -121,6 +121,16 @@ def _device(record: DeviceLoaded) -> DeviceState:
     )
 
 
+class Collected(bytearray):
+    """A channel that keeps what is written."""
+
+    def write(self, buffers: Sequence[bytes | bytearray | memoryview]) -> int:
+        before = len(self)
+        for buffer in buffers:
+            self += buffer
+        return len(self) - before
+
+
 def rewritten(done: Read, local: Configuration, *, gpa: bool = False) -> bytes:
     """The stream that says what was read, in QEMU's order."""
     ram_id = next(seen.section_id for seen in done.all(SectionSeen) if seen.idstr == "ram")
@@ -140,7 +150,9 @@ def rewritten(done: Read, local: Configuration, *, gpa: bool = False) -> bytes:
     saver.sync()
     while (part := saver.part(1 << 30)) is not None:
         pieces += [bytes(piece) for piece in part]
-    pieces += [stream.command(stream.SWITCHOVER_START), saver.end()]
+    end = Collected()
+    saver.finish(end)
+    pieces += [stream.command(stream.SWITCHOVER_START), bytes(end)]
     pieces += [device.encode() for device in late]
     pieces += [stream.eof(), stream.vmdescription(local, [*early_ones, *late])]
     saver.close()

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.vmd.stream_cases import START
+from tests.vmd.streams import Collected
 from vmd.memory import RamBlock
 from vmd.migration import stream
 from vmd.migration.ram import RamSaver
@@ -362,8 +363,34 @@ def test_numpy_stays_out_until_a_page_is_sent() -> None:
         "block = RamBlock.anonymous('m0', 1 << 40)\n"
         "block.shared = block.named_file = True\n"
         "saver = RamSaver([block], ignore_shared=True)\n"
-        "saver.setup(); saver.sync(); saver.part(1); saver.end()\n"
+        "saver.setup(); saver.sync(); saver.part(1)\n"
         "block.mark(0, 1 << 30); block.clear(0, 1 << 40)\n"
         "sys.exit('numpy' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_last_pages_stand_in_the_end_section(make: Callable[..., RamBlock]) -> None:
+    source, target = make(), make()
+    source.write(0, b"data")
+    saver, loader = RamSaver([source]), RamLoader([target])
+    saver.setup()
+    saver.sync()
+    channel = Collected()
+    while saver.send_last(channel, 3 * PAGE):
+        pass
+    counted = saver.ram_bytes
+    saver.finish(channel)
+    assert channel.startswith(b"\3\0\0\0\1\0\0\0\0\0\0\0\x08\3ram")
+    assert channel.endswith(b"\0\0\0\0\0\0\0\x10\x7e\0\0\0\1")
+    load(loader, bytes(channel[5:-13]))
+    assert bytes(target.view) == bytes(source.view)
+    assert counted == len(channel) - 18, "neither the section's frame nor its EOS counts"
+
+
+def test_an_end_section_without_pages_is_whole(make: Callable[..., RamBlock]) -> None:
+    saver = RamSaver([make(pages=1)])
+    saver.setup()
+    channel = Collected()
+    saver.finish(channel)
+    assert channel == b"\3\0\0\0\1\0\0\0\0\0\0\0\x10\x7e\0\0\0\1"

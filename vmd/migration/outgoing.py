@@ -15,7 +15,7 @@ from qapi.error import QmpError
 from vmd.memory import PAGE_SIZE
 from vmd.migration import save
 from vmd.migration.ram import RamSaver
-from vmd.migration.rate import DirtRate, RateWindow
+from vmd.migration.rate import NO_LIMIT, DirtRate, RateWindow
 from vmd.migration.state import (
     CANCELLABLE,
     UNDER_WAY,
@@ -207,7 +207,7 @@ class Outgoing:
                 import numpy  # noqa: F401
             head = save.head(self._vm, self._options)
             early = save.early(self._vm, self._carried)
-            return saver, channel.write([head, saver.setup(), early])
+            return saver, saver.start(channel, head, early)
 
         saver, written = await self._worker.run(begin)
         self.stats.total = saver.total
@@ -222,6 +222,7 @@ class Outgoing:
     async def _iterate(self, saver: RamSaver, channel: Channel) -> None:
         """Rounds until what is left fits into the downtime limit."""
         window = self._window
+        send = partial(saver.send, channel)
         while True:
             pending = saver.pending
             if pending < window.threshold or self._throttle.wants_sync():
@@ -230,7 +231,7 @@ class Outgoing:
                 return
             budget = window.budget()
             before = window.bytes
-            await self._run_ram(saver, partial(self._write_ram, saver, channel, budget))
+            await self._run_ram(saver, partial(self._write_ram, send, budget))
             self._measure()
             # Who has used up the window waits for its end, even if the limit is lifted meanwhile.
             used_up = window.bytes - before >= budget
@@ -256,9 +257,12 @@ class Outgoing:
             # is downtime.
             nonlocal whole
             written = channel.write([switchover.pop()]) if switchover else 0
-            written += self._write_ram(saver, channel, 1 << 62)
+            written += self._write_ram(partial(saver.send_last, channel), NO_LIMIT)
             if not saver.pending:
-                written += self._write_ram_end(saver, channel) + channel.write(tail)
+                self._ram_flows = True
+                written += saver.finish(channel)
+                self._ram_flows = False
+                written += channel.write(tail)
                 channel.finish()
                 whole = True
             return written
@@ -288,9 +292,8 @@ class Outgoing:
 
     def _fail(self, reason: str, channel: Channel) -> None:
         self.error = reason
-        if self._ram_flows:
-            ram = f"{save.ram_id(self._vm)}(ram)"
-            self._vm.report(f"failed to save SaveStateEntry with id(name): {ram}: -5")
+        if self._ram_flows and self._saver is not None:
+            self._vm.report(self._saver.complaint(reason))
         self._vm.report(reason)
         if channel.written:
             self._vm.report(
@@ -327,22 +330,16 @@ class Outgoing:
         self._announce_pass(self.stats.dirty_sync_count)
         return saver.pending
 
-    def _write_ram(self, saver: RamSaver, channel: Channel, budget: int) -> int:
-        """In the worker: records for at most a step's time; the bytes written."""
+    def _write_ram(self, send: Callable[[int], int], budget: int) -> int:
+        """In the worker: have RAM sent for at most a step's time; the bytes written."""
         now_ns = self._vm.clock.now_ns
         self._ram_flows = True
         written, deadline = 0, now_ns() + STEP_NS
         while written < budget and now_ns() < deadline:
-            part = saver.part(budget - written)
-            if part is None:
+            sent = send(budget - written)
+            if not sent:
                 break
-            written += channel.write(part)
-        self._ram_flows = False
-        return written
-
-    def _write_ram_end(self, saver: RamSaver, channel: Channel) -> int:
-        self._ram_flows = True
-        written = channel.write([saver.end()])
+            written += sent
         self._ram_flows = False
         return written
 

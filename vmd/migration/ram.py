@@ -11,6 +11,7 @@ thread; the two never at the same time.
 from __future__ import annotations
 
 from vmd.memory.dirty import PAGE_BITS, PAGE_SIZE
+from vmd.migration.scan import RamScan
 from vmd.migration.stream import (
     SECTION_END,
     SECTION_PART,
@@ -24,12 +25,18 @@ from vmd.migration.stream import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
+    from collections.abc import Iterable, Sequence
+    from typing import Any, Protocol
 
     from vmd.memory import RamBlock
 
     Buffer = bytes | bytearray | memoryview
+
+    class Channel(Protocol):
+        """Where the stream goes."""
+
+        def write(self, buffers: Sequence[Buffer]) -> int: ...
+
 
 IDSTR = "ram"
 SECTION_VERSION = 4
@@ -51,13 +58,19 @@ SLICE_ZEROS = 1 << 15
 PART_BYTES = 4 << 20
 
 
+def table_head(blocks: Iterable[RamBlock], section_id: int) -> bytes:
+    """What a START section begins with; the blocks' entries follow."""
+    head = section_header(SECTION_START, section_id, IDSTR, 0, SECTION_VERSION)
+    return head + be64(sum(block.size for block in blocks) | MEM_SIZE)
+
+
 def is_ignored(block: RamBlock, ignore_shared: bool) -> bool:
     """Whether x-ignore-shared leaves a block out: shared, and a file that has a name."""
     return ignore_shared and block.shared and block.named_file
 
 
 class RamSaver:
-    """One machine's RAM being saved.
+    """One machine's RAM being saved as records in the stream.
 
     Blocks are sent largest first. With `ignore_shared` the table tells guest addresses and
     shared files are left out. With `send_pages` off only the table is sent (cpr-transfer). With
@@ -77,18 +90,17 @@ class RamSaver:
         section_id: int = 1,
     ) -> None:
         self._table = sorted(blocks, key=lambda block: -block.max_size)
-        self._sent = [
+        self._scan = RamScan(
             block for block in self._table if send_pages and not is_ignored(block, ignore_shared)
-        ]
+        )
         self._ignore_shared = ignore_shared
         self._detect_zero = detect_zero
         self._section_id = section_id
-        self._at = 0  # index of the block that the scan is in
         self._named: RamBlock | None = None  # the block that CONTINUE refers to
-        self._extent: tuple[int, bool] | None = None  # (first page behind it, has data)
         self._pool: list[Any] = []  # buffers, used again for every part
         self._pool_used = 0
-        self.total = sum(block.size for block in self._sent)
+        self._is_ending = False
+        self.total = self._scan.total
         self.duplicate = 0
         self.normal = 0
         self.ram_bytes = 0
@@ -96,24 +108,46 @@ class RamSaver:
     @property
     def pending(self) -> int:
         """Bytes of RAM that wait to be sent (the dirty log not looked at)."""
-        return sum(b.pending.count for b in self._sent if b.pending is not None) << PAGE_BITS
+        return self._scan.pending
+
+    # To a channel
+
+    def start(self, channel: Channel, before: bytes, after: bytes) -> int:
+        """Write the START section with what stands around it; the bytes written, as ever."""
+        return channel.write([before, self.setup(), after])
+
+    def send(self, channel: Channel, max_bytes: int) -> int:
+        """Write a PART section with about so many bytes of records; 0 if none wait."""
+        part = self.part(max_bytes)
+        return 0 if part is None else channel.write(part)
+
+    def send_last(self, channel: Channel, max_bytes: int) -> int:
+        """Write records into the END section, which the first call opens; 0 if none wait."""
+        made = [*self._opening(), *(self.pages(max_bytes) or ())]
+        return channel.write(made) if made else 0
+
+    def finish(self, channel: Channel) -> int:
+        """Write the end of the END section."""
+        return channel.write([*self._opening(), self._section_end()])
+
+    def _opening(self) -> list[bytes]:
+        was, self._is_ending = self._is_ending, True
+        return [] if was else [section_again(SECTION_END, self._section_id)]
+
+    # As bytes
 
     def setup(self) -> bytes:
         """The START section; from now on writes to the blocks are logged."""
-        for block in self._sent:
-            block.start_dirty_log()
-        total = sum(block.size for block in self._table)
+        self._scan.start()
         table = b"".join(
             cstr(block.idstr) + be64(block.size) + (be64(block.gpa) if self._ignore_shared else b"")
             for block in self._table
         )
-        head = section_header(SECTION_START, self._section_id, IDSTR, 0, SECTION_VERSION)
-        return head + be64(total | MEM_SIZE) + table + self._section_end()
+        return table_head(self._table, self._section_id) + table + self._section_end()
 
     def sync(self) -> int:
         """Take over the dirty log; returns how many pages were not pending before."""
-        self._extent = None  # holes may have been filled; what fills one later is in the log
-        return sum(block.sync_dirty() for block in self._sent)
+        return self._scan.sync()
 
     def part(self, max_bytes: int) -> list[Buffer] | None:
         """A whole PART section with up to about `max_bytes` of records; None if none wait.
@@ -126,22 +160,14 @@ class RamSaver:
         self.ram_bytes += 8
         return [section_again(SECTION_PART, self._section_id), *pages, self._section_end()]
 
-    def end(self) -> bytes:
-        """The END section without records."""
-        return self.end_head() + self.end_tail()
-
-    def end_head(self) -> bytes:
-        """What opens an END section; `pages` and `end_tail` follow."""
-        return section_again(SECTION_END, self._section_id)
-
-    def end_tail(self) -> bytes:
-        return self._section_end()
-
     def close(self) -> None:
         """Stop logging; to be called whatever becomes of the migration."""
-        for block in self._sent:
-            block.stop_dirty_log()
+        self._scan.close()
         self._pool.clear()
+
+    def complaint(self, reason: str) -> str:
+        """What else QEMU says on stderr when RAM cannot be written because of `reason`."""
+        return f"failed to save SaveStateEntry with id(name): {self._section_id}(ram): -5"
 
     def _section_end(self) -> bytes:
         return be64(EOS) + footer(self._section_id)
@@ -154,68 +180,18 @@ class RamSaver:
         left = min(max_bytes, PART_BYTES)
         made: list[Buffer] = []
         while left > 0 or not made:
-            pieces = self._slice(max(left, 1))
-            if pieces is None:
+            budget = max(left, 1)
+            found = self._scan.take(
+                min(max(budget // PAGE_RECORD, 1), SLICE_PAGES),
+                min(max(budget // ZERO_RECORD, 1), SLICE_ZEROS) if self._detect_zero else 0,
+            )
+            if found is None:
                 break
+            pieces = self._records(*found)
             made += pieces
             left -= sum(map(len, pieces))
         self.ram_bytes += sum(map(len, made))
         return made or None
-
-    def _slice(self, budget: int) -> list[Buffer] | None:
-        """The records of some pages of one block; None when a whole round found nothing."""
-        for _ in range(len(self._sent) + 1):
-            if not self._sent:
-                return None
-            block = self._sent[self._at]
-            pending = block.pending
-            assert pending is not None
-            first_round = pending.first_round
-            runs = pending.take(self._limit(block, budget))
-            if runs:
-                return self._records(block, runs, first_round)
-            self._next_block()
-        return None
-
-    def _limit(self, block: RamBlock, budget: int) -> int:
-        """How many pages to take at once: much untouched memory, or data that fits the cache."""
-        pending = block.pending
-        assert pending is not None
-        if self._detect_zero and pending.first_round and pending.cursor < pending.pages:
-            end, has_data = self._extent_at(block, pending.cursor)
-            if not has_data and end - pending.cursor > SLICE_PAGES:
-                return min(max(budget // ZERO_RECORD, 1), SLICE_ZEROS, end - pending.cursor)
-        return min(max(budget // PAGE_RECORD, 1), SLICE_PAGES)
-
-    def _next_block(self) -> None:
-        self._at = (self._at + 1) % len(self._sent)
-        self._extent = None
-        pending = self._sent[self._at].pending
-        assert pending is not None
-        pending.rewind()
-
-    def _extent_at(self, block: RamBlock, page: int) -> tuple[int, bool]:
-        """Where the extent that `page` is in ends, and whether it may hold data.
-
-        The last answer is kept until the dirty log is taken over: what has data since is in it.
-        """
-        if self._extent is None or page >= self._extent[0]:
-            found = next(block.data_extents(page << PAGE_BITS, block.size), None)
-            if found is None:
-                self._extent = (block.pages, False)
-            elif found[0] >> PAGE_BITS > page:
-                self._extent = (found[0] >> PAGE_BITS, False)
-            else:
-                self._extent = ((found[1] + PAGE_SIZE - 1) >> PAGE_BITS, True)
-        return self._extent
-
-    def _find_untouched(self, block: RamBlock, first: int, untouched: Any) -> None:
-        """Set in the array which of the pages from `first` on hold nothing."""
-        page = first
-        while page < first + len(untouched):
-            end, has_data = self._extent_at(block, page)
-            untouched[page - first : end - first] = not has_data
-            page = end
 
     def _records(
         self, block: RamBlock, runs: list[tuple[int, int]], first_round: bool
@@ -226,7 +202,7 @@ class RamSaver:
         index = np.concatenate([np.arange(p, p + n, dtype=np.uint64) for p, n in runs])
         untouched = np.zeros(len(index), bool)
         if first_round:
-            self._find_untouched(block, runs[0][0], untouched)
+            self._scan.find_untouched(block, runs[0][0], untouched)
         made: list[Buffer] = []
         if self._named is not block:
             made.append(self._named_record(block, int(index[0]), bool(untouched[0])))
@@ -256,7 +232,7 @@ class RamSaver:
         zero = untouched
         if self._detect_zero:
             zero = untouched.copy()
-            zero[~untouched] = _zero_pages(_pick(memory, index[~untouched]))
+            zero[~untouched] = zero_pages(_pick(memory, index[~untouched]))
         if not zero.any():
             return self._normal(memory, index)
         if not self._detect_zero:
@@ -334,7 +310,7 @@ def _pick(memory: Any, index: Any) -> Any:
     return memory[index]
 
 
-def _zero_pages(pages: Any) -> Any:
+def zero_pages(pages: Any) -> Any:
     """Which pages are all zero, as an array of bool.
 
     Three words decide about nearly every page; only those that pass are read whole.
