@@ -6,6 +6,7 @@ trace tool). The log is stderr, or a file that `-D`, `-trace file=` or `logfile`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import TYPE_CHECKING
@@ -69,10 +70,8 @@ class Log:
         if self.timestamps:
             seconds, nanoseconds = divmod(self._time(), 1_000_000_000)
             stamp = f"{os.getpid()}@{seconds}.{nanoseconds // 1000:06d}:"
-        try:
-            os.write(self._fd, f"{stamp}{line}\n".encode(errors="surrogateescape"))
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            os.write(self._fd, f"{stamp}{line}\n".encode(errors="backslashreplace"))
 
     def _time(self) -> int:
         if self._clock is None:
