@@ -242,9 +242,9 @@ class HmpRegistry:
         Never raises: what goes wrong is printed.
         """
         if self.trace is not None and self.trace.active:
-            from monitor.trace import typed
+            from monitor import trace
 
-            typed(self.trace, hmp, line)
+            trace.typed(self.trace, hmp, line)
         scanner = Scanner(to_bytewise(line), self.surroundings.console)
         command = self._find_command(hmp, scanner)
         if command is None:
