@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 from qmp_reference import coverage, reference  # noqa: E402
 
 FLOORS = {
-    "the door": ["vmd.__main__", "vmd.cli"],
+    "the door": ["vmd.__main__", "vmd.cli", "vmd.ctl"],
     "the desks": ["vmd.qmp", "vmd.hmp"],
     "the machine": ["vmd"],
     "the faces": ["monitor"],

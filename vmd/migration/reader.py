@@ -25,15 +25,23 @@ from vmd.migration.stream import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Protocol
 
-    from vmd.migration.ram_load import RamLoader
     from vmd.migration.sections import Configuration
     from vmd.migration.source import Buffer, Parse
     from vmd.migration.vmstate import Description, Values, VMState
 
+    class RamSection(Protocol):
+        """Who reads the `ram` section's payloads. `vmd.migration.ram_load.RamLoader` is one."""
+
+        def load(self, source: Source, version: int) -> Parse[None]: ...
+        def give_up(self) -> None: ...
+
+
 MOST_DESCRIPTION = 16 << 20  # a longer one is passed over
 MOST_TAIL = 256 << 20  # of unknown device sections
 MOST_PACKAGE = 64 << 20
+MOST_SECTIONS = 1 << 14  # unknown ones, however small
 
 
 class Device(NamedTuple):
@@ -79,7 +87,8 @@ class StreamReader:
 
     `local` is what the configuration section must agree with. `devices` are the sections that
     are understood, in the order of their registration. Of any other device section `accept`
-    says whether it is carried; without it (or if it says no) the stream is refused.
+    says whether it is carried; without it (or if it says no) the stream is refused. `base` is the
+    stream's offset in its file. With `spans` it is told where each section stands.
 
     After a LoadError the reader is of no use any more.
     """
@@ -87,9 +96,12 @@ class StreamReader:
     def __init__(
         self,
         local: Configuration,
-        ram: RamLoader,
+        ram: RamSection,
         devices: Iterable[Device],
         accept: Callable[[Head], bool] | None = None,
+        *,
+        base: int = 0,
+        spans: bool = False,
     ) -> None:
         self.return_path = False  # the source has opened one
         self.done = False
@@ -105,10 +117,13 @@ class StreamReader:
             _Handler("dirty-bitmap", 0, 1, _load_dirty_bitmaps),
         ]
         self._handlers = handlers
-        self._source = Source()
+        self._source = self._reading = Source(base=base)
+        self._spans = spans
+        self._part = "header"
+        self._section: stream.Span | None = None
         self._tail: Tail | None = None
         self._described: list[Description] = []  # of the tail, what was not reached yet
-        self._carried: list[stream.CarriedSection] = []
+        self.carried: list[stream.CarriedSection] = []  # so far, and not yet described
         self._records: list[Record] = []
         self._parse = self._stream()
 
@@ -128,6 +143,26 @@ class StreamReader:
         assert self.done
         return records
 
+    @property
+    def place(self) -> stream.Place:
+        """Where the reader is."""
+        return stream.Place(self._reading.item, self._part, self._section)
+
+    @property
+    def position(self) -> int:
+        """The offset behind what was read."""
+        return self._reading.position
+
+    def left_out(self) -> int:
+        """How many bytes are of no interest: they are not to be fed, what follows them is."""
+        count, self._source.left_out = self._source.left_out, 0
+        return count
+
+    def told(self) -> list[Record]:
+        """What the refused stream had told before it broke."""
+        records, self._records = self._records, []
+        return records
+
     def _advance(self) -> list[Record]:
         try:
             next(self._parse)
@@ -138,8 +173,7 @@ class StreamReader:
             self.done = True
             self._ram.give_up()
             raise
-        records, self._records = self._records, []
-        return records
+        return self.told()
 
     def _tell(self, record: Record) -> None:
         self._records.append(record)
@@ -165,6 +199,7 @@ class StreamReader:
             raise LoadError(errno.EOPNOTSUPP, "Unsupported migration stream version")
 
     def _configuration(self) -> Parse[None]:
+        self._part = "configuration"
         if (yield from self._source.byte()) != stream.CONFIGURATION_TYPE:
             raise invalid("Configuration section missing")
         section = configuration_section(self._local, self._notice)
@@ -174,6 +209,7 @@ class StreamReader:
     def _sections(self, source: Source) -> Parse[None]:
         """Sections and commands up to EOF."""
         while True:
+            self._reading, self._part, self._section = source, "section type", None
             kind = yield from source.byte()
             if source.failed:
                 raise io_error()
@@ -191,6 +227,7 @@ class StreamReader:
 
     def _description(self) -> Parse[None]:
         """What follows EOF can spoil nothing any more."""
+        self._reading, self._part = self._source, "description"
         kind = yield from self._source.byte()
         if kind != stream.VMDESCRIPTION:
             self._notice(f"Expected vmdescription section, but got {kind}")
@@ -201,8 +238,8 @@ class StreamReader:
         self._finish(data if 0 < length == len(data) else None)
 
     def _finish(self, description: bytes | None) -> None:
-        left = described_devices(description) or [] if self._carried and description else []
-        for section in self._carried:
+        left = described_devices(description) or [] if self.carried and description else []
+        for section in self.carried:
             head = Head(stream.SECTION_FULL, *section[:4])
             match = next((d for d in left if head.is_described_by(d)), None)
             if match is not None:
@@ -213,7 +250,9 @@ class StreamReader:
     # Sections
 
     def _start_or_full(self, source: Source, kind: int) -> Parse[None]:
+        start, self._part = source.item, "section header"
         head = yield from _head(source, kind)
+        self._enter(kind, *head[1:4], start)
         handler = self._find(head)
         if handler is None:
             whole = source is self._source  # a package's sections are in no description
@@ -240,16 +279,18 @@ class StreamReader:
                 f" of device '{head.idstr}'"
             )
             raise
-        yield from _footer(source, head.section_id, head.idstr)
+        yield from self._footer(source, head.section_id, head.idstr)
         self._loaded(handler, kind, values)
 
     def _part_or_end(self, source: Source, kind: int) -> Parse[None]:
+        start, self._part = source.item, "section header"
         section_id = yield from source.be32()
         if source.failed:
             raise io_error("qemu_loadvm_section_part_end: Failed to read section ID: -5")
         handler = next((h for h in self._handlers if h.section_id == section_id), None)
         if handler is None:
             raise invalid(f"Unknown savevm section {signed32(section_id)}")
+        self._enter(kind, section_id, handler.idstr, handler.instance_id, start)
         try:
             values = yield from handler.load(source, handler.version_seen)
         except LoadError as error:
@@ -257,8 +298,19 @@ class StreamReader:
                 f"error while loading state section id {signed32(section_id)}({handler.idstr})"
             )
             raise
-        yield from _footer(source, section_id, handler.idstr)
+        yield from self._footer(source, section_id, handler.idstr)
         self._loaded(handler, kind, values)
+
+    def _enter(self, kind: int, section_id: int, idstr: str, instance_id: int, at: int) -> None:
+        self._section = stream.Span(kind, section_id, idstr, instance_id, at, 0)
+        self._part = "payload"
+
+    def _footer(self, source: Source, section_id: int, idstr: str) -> Parse[None]:
+        self._part = "footer"
+        yield from _footer(source, section_id, idstr)
+        if self._spans and self._section is not None:
+            length = source.position - self._section.offset
+            self._tell(self._section._replace(length=length))
 
     def _find(self, head: Head) -> _Handler | None:
         for handler in self._handlers:
@@ -278,6 +330,8 @@ class StreamReader:
     # Sections that are carried
 
     def _carry(self, source: Source, head: Head) -> Parse[None]:
+        if len(self.carried) == MOST_SECTIONS:
+            raise invalid("Unknown sections are too many to be kept")
         early = not self._ram_ended
         if early:
             payload = yield from _until_footer(source, head)
@@ -285,17 +339,17 @@ class StreamReader:
             if self._tail is None:
                 yield from self._collect_tail()
             payload = self._cut_payload(head)
-        yield from _footer(self._source, head.section_id, head.idstr)
-        self._carried.append(stream.CarriedSection(*head[1:], payload, None, early))
+        yield from self._footer(self._source, head.section_id, head.idstr)
+        self.carried.append(stream.CarriedSection(*head[1:], payload, None, early))
 
     def _collect_tail(self) -> Parse[None]:
         """Everything from here on is needed before anything can be told apart."""
-        tail = Tail(MOST_TAIL)
+        tail, start = Tail(MOST_TAIL), self._source.position
         while not tail.feed(self._source.rest()) and not self._source.ended:
             yield
         self._tail = tail
         self._described = tail.devices
-        self._source = Source(tail.data)
+        self._source = self._reading = Source(tail.data, start)
 
     def _cut_payload(self, head: Head) -> bytes:
         """The payload at the front of the tail."""
@@ -318,6 +372,7 @@ class StreamReader:
     # Commands
 
     def _command(self, source: Source) -> Parse[None]:
+        self._part = "command"
         number = yield from source.be16()
         length = yield from source.be16()
         if source.failed:
@@ -337,13 +392,14 @@ class StreamReader:
     def _package(self, source: Source) -> Parse[None]:
         """A piece of stream inside the stream, read whole before it is looked at."""
         length = yield from source.be32()
+        start = source.position
         data = yield from source.skip(length, keep=MOST_PACKAGE)
         if source.failed or len(data) < length or source is not self._source:
             raise LoadError(
                 errno.EAGAIN,
                 f"CMD_PACKAGED: Buffer receive fail ret={len(data)} length={signed32(length)}",
             )
-        yield from self._sections(Source(data))
+        yield from self._sections(Source(data, start))
 
 
 def _head(source: Source, kind: int) -> Parse[Head]:

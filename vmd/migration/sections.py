@@ -218,7 +218,7 @@ def configuration_section(local: Configuration, warn: Callable[[str], None]) -> 
 
     def check(values: Values) -> None:
         received, length = values["name"], values["len"]
-        mine = local.machine.encode()
+        mine = local.machine.encode("utf-8", "surrogateescape")
         # As many bytes as were sent are compared: a shorter name passes when it is a prefix,
         # and nothing counts from a NUL on, as with strncmp.
         if _c_prefix(received, length) != _c_prefix(mine, length):

@@ -51,14 +51,19 @@ def signed32(value: int) -> int:
 
 
 class Source:
-    """The unread bytes. `head[pos:]` are the first of them, as far as they are contiguous."""
+    """The unread bytes. `head[pos:]` are the first of them, as far as they are contiguous.
 
-    __slots__ = ("_rest", "ended", "failed", "head", "pos")
+    `base` is the offset of `head[0]` in the stream, and `item` that of what was read last.
+    """
 
-    def __init__(self, data: Buffer | None = None) -> None:
+    __slots__ = ("_rest", "base", "ended", "failed", "head", "item", "left_out", "pos")
+
+    def __init__(self, data: Buffer | None = None, base: int = 0) -> None:
         """Without `data` bytes come by feed; with it these are all there will ever be."""
         self.head = memoryview(data if data is not None else b"").cast("B")
         self.pos = 0
+        self.base = self.item = base
+        self.left_out = 0  # bytes that are passed over and need not be fed
         self._rest: deque[memoryview] = deque()
         self.ended = data is not None  # no more bytes will come
         self.failed = False  # somebody read past the end
@@ -70,7 +75,17 @@ class Source:
             if self.pos < len(self.head):
                 self._rest.append(view)
             else:
-                self.head, self.pos = view, 0
+                self._next(view)
+
+    def _next(self, view: memoryview) -> None:
+        """Go on with `view` where `head` has been read."""
+        self.base += len(self.head)
+        self.head, self.pos = view, 0
+
+    @property
+    def position(self) -> int:
+        """The offset of the next byte in the stream."""
+        return self.base + self.pos
 
     def end(self) -> None:
         self.ended = True
@@ -78,6 +93,7 @@ class Source:
     def keep(self) -> None:
         """Copy what is unread, so that the caller may reuse its buffers."""
         rest = [self.head[self.pos :], *self._rest]
+        self.base += self.pos
         self.head, self.pos = memoryview(b"".join(rest)), 0
         self._rest.clear()
 
@@ -87,6 +103,7 @@ class Source:
     def rest(self) -> bytes:
         """Take everything that is there."""
         data = b"".join([self.head[self.pos :], *self._rest])
+        self.base += self.pos + len(data)
         self.head, self.pos = memoryview(b""), 0
         self._rest.clear()
         return data
@@ -94,10 +111,12 @@ class Source:
     def push_back(self, data: bytes) -> None:
         """Put bytes in front of what is unread."""
         self._rest.appendleft(self.head[self.pos :])
+        self.base += self.pos - len(data)
         self.head, self.pos = memoryview(data), 0
 
     def take(self, n: int) -> Parse[bytes]:
         """The next `n` bytes. Only what has arrived is ever held."""
+        self.item = self.base + self.pos
         end = self.pos + n
         if end <= len(self.head):
             data = bytes(self.head[self.pos : end])
@@ -115,6 +134,7 @@ class Source:
 
     def skip(self, n: int, keep: int = 0) -> Parse[bytes]:
         """Pass over `n` bytes without holding them; returns the first `keep` of what came."""
+        self.item = self.base + self.pos
         kept = bytearray()
         while n > 0:
             piece = self.head[self.pos : self.pos + n]
@@ -125,6 +145,19 @@ class Source:
                 self.failed = True
                 break
         return bytes(kept)
+
+    def leave_out(self, n: int) -> None:
+        """Pass over `n` bytes; whoever feeds need not fetch the last `left_out` of them."""
+        while n:
+            piece = min(n, len(self.head) - self.pos)
+            self.pos += piece
+            n -= piece
+            if n and not self._rest:
+                break
+            if n:
+                self._next(self._rest.popleft())
+        self.base += n
+        self.left_out += n
 
     def peek(self, n: int) -> Parse[bytes]:
         """The next `n` bytes without taking them; fewer at the end, which is a failure too."""
@@ -157,7 +190,7 @@ class Source:
         """Make `head` non-empty; False if nothing comes any more."""
         while self.pos >= len(self.head):
             if self._rest:
-                self.head, self.pos = self._rest.popleft(), 0
+                self._next(self._rest.popleft())
             elif self.ended:
                 return False
             else:

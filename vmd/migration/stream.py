@@ -144,6 +144,17 @@ class SectionSeen(NamedTuple):
     instance_id: int
 
 
+class Span(NamedTuple):
+    """Where a section stands in the stream, told after it for whoever asks for `spans`."""
+
+    kind: int
+    section_id: int
+    idstr: str
+    instance_id: int
+    offset: int
+    length: int
+
+
 class DeviceLoaded(NamedTuple):
     """A device section that this machine understands."""
 
@@ -183,10 +194,24 @@ class Notice(NamedTuple):
     line: str
 
 
+class Place(NamedTuple):
+    """Where a reader is, or where it gave up.
+
+    `item` is the offset of what was read last, `part` what it belongs to: "header",
+    "configuration", "section type", "section header", "payload", "footer", "command" or
+    "description". `section` is the section that it belongs to, by name and with the offset at which
+    it begins.
+    """
+
+    item: int
+    part: str
+    section: Span | None
+
+
 class Ended(NamedTuple):
     """The stream is complete; `description` is its trailing JSON, or None if it has none."""
 
     description: bytes | None
 
 
-Record = Configured | SectionSeen | DeviceLoaded | CarriedSection | Command | Notice | Ended
+Record = Configured | SectionSeen | Span | DeviceLoaded | CarriedSection | Command | Notice | Ended

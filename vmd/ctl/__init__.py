@@ -1,0 +1,1 @@
+"""vmdctl: tools that QEMU has no word for."""
