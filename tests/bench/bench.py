@@ -120,9 +120,11 @@ def load(argv: list[str], place: Path) -> Iterator[float]:
     yield took * 1e3
 
 
-def save(argv: list[str], place: Path) -> Iterator[float]:
+def save(argv: list[str], place: Path, *capabilities: str) -> Iterator[float]:
     """migrate to completed, the same gigabyte, into a file that exists, in ms."""
     machine, _ = _loaded(argv, place)
+    if capabilities:
+        machine.capabilities(*capabilities)
     target = place / "out.state"
     for turn in range(3):
         began = perf_counter()
@@ -135,6 +137,12 @@ def save(argv: list[str], place: Path) -> Iterator[float]:
             yield took * 1e3
     machine.end()
     target.unlink()
+
+
+def mapped_ram(argv: list[str], place: Path) -> Iterator[float]:
+    """The same with mapped-ram, in MiB of data a second."""
+    for took in save(argv, place, "mapped-ram"):
+        yield 512 / took * 1e3
 
 
 def update(argv: list[str], place: Path) -> Iterator[float]:
@@ -176,6 +184,7 @@ MEASURES = (
     Measure("from stop to its event", "µs", 0.7, False, "", stop_event),
     Measure("migrate file:, 1 GiB, half random", "ms", 1.3, False, "1", save),
     Measure("incoming of the same", "ms", 1.3, False, "", load),
+    Measure("mapped-ram, the same", "MiB/s", 1.2, True, "", mapped_ram),
     Measure("resident, -machine none", "MiB", 0.5, False, "", memory_of(NONE)),
     Measure("resident, q35 -m 1G", "MiB", 0.5, False, "", memory_of(Q35)),
     Measure("live update, 4 GiB shared RAM", "ms", 2, False, "", update),
@@ -268,7 +277,7 @@ def main(words: list[str]) -> None:
     measures = tuple(one for one in MEASURES if not words or any(w in one.name for w in words))
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as place:
-        if any(one.take in (load, save) for one in measures):
+        if any(one.take in (load, save, mapped_ram) for one in measures):
             half_random(programs.get("qemu", programs["vmd"]), Path(place))
         medians = measure(measures, programs, Path(place))
     console.print(table(measures, medians, list(programs)))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.differential.wires import Wire
 
 SIZE = 16 << 20
+EITHER = [pytest.param((), id="stream"), pytest.param(("mapped-ram",), id="mapped-ram")]
 NONE = "-machine none,memory-backend=ram0 -nodefaults -m 16"
 Q35 = "-machine q35 -nodefaults -accel tcg -m 16"
 
@@ -76,15 +77,19 @@ def load_from(machine: Machine, uri: str = "file:vm.state") -> None:
 
 
 @pytest.mark.parametrize("mode", ["normal", "cpr-reboot"])
+@pytest.mark.parametrize("uri", ["file:vm.state", "file:vm.state,offset=5000"])
+@pytest.mark.parametrize("mapped", EITHER)
 def test_what_vmd_writes_loads_in_qemu_with_the_same_ram(
-    vmd: Stage, real: Stage, mode: str
+    vmd: Stage, real: Stage, mode: str, uri: str, mapped: tuple[str, ...]
 ) -> None:
     patterned(vmd.file("ram"))
     source = vmd.start(ram_in("ram"), guest="none")
     source.qmp.execute("migrate-set-parameters", {"mode": mode})
-    save_to(source)
+    capabilities(source, *mapped)
+    save_to(source, uri)
     target = real.start(f"{ram_in('ram.target')} -incoming defer")
-    load_from(target)
+    capabilities(target, *mapped)
+    load_from(target, uri)
     assert status(target) == "running"
     assert physical_memory(target, real.file("dump")) == vmd.file("ram").read_bytes()
     leave(source)
@@ -118,13 +123,16 @@ def test_what_vmd_leaves_in_shared_ram_is_all_that_qemu_needs(vmd: Stage, real: 
 
 
 @pytest.mark.parametrize("option", ["", " -S"])
+@pytest.mark.parametrize("mapped", EITHER)
 def test_what_qemu_writes_loads_in_vmd_with_the_same_ram(
-    vmd: Stage, real: Stage, option: str
+    vmd: Stage, real: Stage, option: str, mapped: tuple[str, ...]
 ) -> None:
     patterned(real.file("ram"))
     source = real.start(f"{ram_in('ram')}{option}")
+    capabilities(source, *mapped)
     save_to(source)
     target = vmd.start(f"{ram_in('ram.target')} -incoming defer", guest="none")
+    capabilities(target, *mapped)
     load_from(target)
     assert status(target) == ("prelaunch" if option else "running")
     assert vmd.file("ram.target").read_bytes() == vmd.file("ram").read_bytes()
@@ -132,12 +140,17 @@ def test_what_qemu_writes_loads_in_vmd_with_the_same_ram(
     leave(target)
 
 
-def test_what_qemu_leaves_at_an_offset_loads_in_vmd(vmd: Stage, real: Stage) -> None:
+@pytest.mark.parametrize("mapped", EITHER)
+def test_what_qemu_leaves_at_an_offset_loads_in_vmd(
+    vmd: Stage, real: Stage, mapped: tuple[str, ...]
+) -> None:
     patterned(real.file("ram"))
     source = real.start(ram_in("ram"))
+    capabilities(source, *mapped)
     save_to(source, "file:vm.state,offset=1M")
     leave(source)
     target = vmd.start(f"{ram_in('ram.target')} -incoming defer", guest="none")
+    capabilities(target, *mapped)
     load_from(target, "file:vm.state,offset=1M")
     assert vmd.file("ram.target").read_bytes() == vmd.file("ram").read_bytes()
     leave(target)
@@ -177,10 +190,12 @@ def speaks(serial: Wire, letter: bytes) -> None:
 
 
 @pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])
+@pytest.mark.parametrize("mapped", EITHER)
 def test_a_q35_guest_of_qemu_is_carried_by_vmd_and_lives_on_in_qemu(
-    vmd: Stage, real: Stage, paused: bool
+    vmd: Stage, real: Stage, paused: bool, mapped: tuple[str, ...]
 ) -> None:
     source = real.start(Q35, guest="ab", serial=True)
+    capabilities(source, *mapped)
     speaks(source.serial, b"B")
     if paused:
         source.qmp.execute("stop")
@@ -190,6 +205,7 @@ def test_a_q35_guest_of_qemu_is_carried_by_vmd_and_lives_on_in_qemu(
 
     # vmd is told nothing of the disk and the serial line: it carries what it does not know.
     host = vmd.start(f"{Q35} -incoming defer", guest="none")
+    capabilities(host, *mapped)
     load_from(host)
     assert status(host) == ("paused" if paused else "running")
     assert physical_memory(host, vmd.file("dump.host")) == ram
@@ -198,6 +214,7 @@ def test_a_q35_guest_of_qemu_is_carried_by_vmd_and_lives_on_in_qemu(
     leave(host)
 
     target = real.start(f"{Q35} -S -incoming defer", guest="ab", serial=True)
+    capabilities(target, *mapped)
     load_from(target, "file:carried.state")
     assert status(target) == "paused"
     assert physical_memory(target, real.file("dump")) == ram

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CALLS = ("open", "ftruncate", "lseek", "writev", "fsync", "close")
+CALLS = ("open", "ftruncate", "lseek", "writev", "pwrite", "fsync", "close")
 
 
 class Disk:

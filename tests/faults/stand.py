@@ -113,9 +113,10 @@ class Subject:
         self.block.close()
 
 
-async def load(path: Path, **how: object) -> Subject:
+async def load(path: Path, *capabilities: str, **how: object) -> Subject:
     """A new machine that `path` was loaded into, well or not."""
     target = Subject(incoming=True, **how)  # type: ignore[arg-type]
+    target.migration.set_capabilities([(name, True) for name in capabilities])
     target.migration.migrate_incoming(f"file:{path}", exit_on_error=False)
     await target.ended()
     return target

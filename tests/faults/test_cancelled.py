@@ -66,15 +66,21 @@ def strike_at(
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.value)
-@pytest.mark.parametrize("mode", ["normal", "cpr-reboot"])
+@pytest.mark.parametrize("mode", ["normal", "cpr-reboot", "mapped-ram"])
 async def test_a_machine_whose_save_is_cancelled_is_as_it_was_before(
     mode: str, state: RunState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mapped = ["mapped-ram"] * (mode == "mapped-ram")
     for moment in itertools.count():
         subject = Subject()
         subject.fill()
         # So slow that there are several rounds, with waits between them.
-        parameters = {"mode": mode, "max-bandwidth": 4 << 20, "downtime-limit": 0}
+        subject.migration.set_capabilities([(name, True) for name in mapped])
+        parameters = {
+            "mode": "normal" if mapped else mode,
+            "max-bandwidth": 4 << 20,
+            "downtime-limit": 0,
+        }
         subject.migration.options.set_parameters(parameters)
         subject.clock.advance(SECOND)
         subject.bring_to(state)
@@ -89,7 +95,7 @@ async def test_a_machine_whose_save_is_cancelled_is_as_it_was_before(
         monkeypatch.undo()
         subject.migration.options.set_parameters({"max-bandwidth": 0})
         await subject.save(tmp_path / "good")
-        target = await load(tmp_path / "good", paused=True)
+        target = await load(tmp_path / "good", *mapped, paused=True)
         assert bytes(target.block.view) == bytes(subject.block.view)
         target.close()
         subject.close()

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from vmd.cli.config import GlobalRequest
     from vmd.migration.parameters import MigrationOptions
 
-CAPABILITIES = {"x-auto-converge": "auto-converge", "x-events": "events"}
+CAPABILITIES = {
+    "x-auto-converge": "auto-converge",
+    "x-events": "events",
+    "mapped-ram": "mapped-ram",
+}
 PARAMETERS = {
     "x-throttle-trigger-threshold": "throttle-trigger-threshold",
     "x-cpu-throttle-initial": "cpu-throttle-initial",

@@ -161,6 +161,18 @@ class RamBlock:
             pages = pages[done:]
             offset += done * PAGE_SIZE
 
+    def put(self, offset: int, data: memoryview) -> None:
+        """The same with whole pages that are one piece of memory already."""
+        if self._touched is not None or self.page_size != PAGE_SIZE:
+            self.view[offset : offset + len(data)] = data
+            return
+        while len(data):
+            done = os.pwrite(self.fd, data, self.file_offset + offset)
+            if not done:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            data = data[done:]
+            offset += done
+
     def fill(self, offset: int, length: int, byte: int) -> None:
         """Set `length` bytes from `offset` to `byte`; zeros do not touch what is untouched."""
         if self.readonly:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from vmd.devices.board import is_device_block
 from vmd.memory import RamBlock, page_align
@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 
         def read_into(self, buffer: memoryview) -> int: ...
 
+    class StateFile(Channel, Protocol):
+        """What it must be with mapped-ram; `origin` is where the stream begins."""
+
+        origin: int
+
+        def read_at(self, buffer: memoryview, position: int) -> int: ...
+        def skip(self, count: int) -> None: ...
+
 
 READ_SIZE = 128 << 10  # what was read is still in the cache when it is written to RAM
 MOST_CARRIED_RAM = 1 << 40
@@ -57,10 +65,12 @@ class Arrival(NamedTuple):
 
 def load(vm: Vm, options: MigrationOptions, channel: Channel) -> Arrival:
     """Read the stream to its end into the machine's RAM; LoadError if it is refused."""
+    file = cast("StateFile", channel) if options.is_on("mapped-ram") else None
     ram = RamLoader(
         vm.ram_blocks,
         ignore_shared=options.is_on("x-ignore-shared"),
         unknown=_new_block if vm.board.carries_devices else None,
+        file=file,
     )
     states = [state.value for state in RunState if state not in NEVER_RECORDED]
     devices = [Device("timer", 0, TIMER), Device("globalstate", 0, globalstate_section(states))]
@@ -70,17 +80,20 @@ def load(vm: Vm, options: MigrationOptions, channel: Channel) -> Arrival:
     def accept(head: Head) -> bool:
         return vm.board.carries_devices
 
-    reader = StreamReader(identity(vm, options), ram, devices, accept)
-    records = _read_all(reader, channel)
+    base = file.origin if file is not None else 0
+    reader = StreamReader(identity(vm, options), ram, devices, accept, base=base)
+    records = _read_all(reader, channel, file)
     return _summarize(records, ram.blocks)
 
 
-def _read_all(reader: StreamReader, channel: Channel) -> list[Record]:
+def _read_all(reader: StreamReader, channel: Channel, file: StateFile | None) -> list[Record]:
     buffer = memoryview(bytearray(READ_SIZE))
     records: list[Record] = []
     while not reader.done:
         count = channel.read_into(buffer)
         records += reader.feed(buffer[:count]) if count else reader.end()
+        if file is not None and (skipped := reader.left_out()):
+            file.skip(skipped)
     return records
 
 

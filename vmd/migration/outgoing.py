@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from qapi.error import QmpError
 from vmd.memory import PAGE_SIZE
 from vmd.migration import save
-from vmd.migration.ram import RamSaver
 from vmd.migration.rate import NO_LIMIT, DirtRate, RateWindow
+from vmd.migration.saver import make_saver
 from vmd.migration.state import (
     CANCELLABLE,
     UNDER_WAY,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from vmd.migration.parameters import MigrationOptions
+    from vmd.migration.saver import Saver
     from vmd.migration.stream import CarriedSection
     from vmd.migration.vm import Vm
 
@@ -76,7 +77,7 @@ class Outgoing:
         self.error: str | None = None
         self.stats = MigrationStats()
         self._old_state: RunState | None = None
-        self._saver: RamSaver | None = None
+        self._saver: Saver | None = None
         self._worker = Worker()
         self._task: asyncio.Task[None] | None = None
         self._wakeup = asyncio.Event()
@@ -191,25 +192,23 @@ class Outgoing:
             return f"{type(error).__name__}: {error}"
         return None
 
-    async def _setup(self, channel: Channel) -> RamSaver:
-        ignore_shared = self._options.is_on("x-ignore-shared")
-
-        def begin() -> tuple[RamSaver, int]:
+    async def _setup(self, channel: Channel) -> Saver:
+        def begin() -> int:
             # In the worker: it may have to write, and to import numpy (which is setup, and no
             # part of the first rate window).
-            self._saver = saver = RamSaver(
-                self._vm.ram_blocks,
-                ignore_shared=ignore_shared,
-                detect_zero=self._options.parameters["zero-page-detection"] != "none",
-                section_id=save.ram_id(self._vm),
-            )
-            if saver.total:
-                import numpy  # noqa: F401
+            self._saver = saver = make_saver(self._vm, self._options)
             head = save.head(self._vm, self._options)
             early = save.early(self._vm, self._carried)
-            return saver, saver.start(channel, head, early)
+            return saver.start(channel, head, early)
 
-        saver, written = await self._worker.run(begin)
+        written = 0
+        failure: QmpError | None = None
+        try:
+            written = await self._worker.run(begin)
+        except QmpError as error:
+            failure = error
+        saver = self._saver
+        assert saver is not None
         self.stats.total = saver.total
         self._account(written)
         self._sync(saver)
@@ -217,9 +216,11 @@ class Outgoing:
         self._window.begin()
         self.stats.setup_time_ms = (self._vm.clock.now_ns() - self._started_ns) // MS
         self._step(MigrationStatus.ACTIVE)
+        if failure is not None:  # QEMU notices it only here, and no longer knows why
+            raise QmpError("ram_save_setup failed: Input/output error")
         return saver
 
-    async def _iterate(self, saver: RamSaver, channel: Channel) -> None:
+    async def _iterate(self, saver: Saver, channel: Channel) -> None:
         """Rounds until what is left fits into the downtime limit."""
         window = self._window
         send = partial(saver.send, channel)
@@ -240,7 +241,7 @@ class Outgoing:
                 used_up = False
             self._check_cancel()
 
-    async def _complete(self, saver: RamSaver, channel: Channel) -> None:
+    async def _complete(self, saver: Saver, channel: Channel) -> None:
         if self._old_state is None:
             self._stop_guest()
         if self._options.is_on("pause-before-switchover"):
@@ -320,7 +321,7 @@ class Outgoing:
 
     # RAM.
 
-    def _sync(self, saver: RamSaver) -> int:
+    def _sync(self, saver: Saver) -> int:
         """Take over the dirty log: one pass more. Returns the bytes that now wait."""
         fresh = saver.sync()
         self.stats.dirty_sync_count += 1
@@ -343,7 +344,7 @@ class Outgoing:
         self._ram_flows = False
         return written
 
-    async def _run_ram(self, saver: RamSaver, call: Callable[[], int]) -> None:
+    async def _run_ram(self, saver: Saver, call: Callable[[], int]) -> None:
         """Have the worker do one step with RAM, and take over its figures."""
         before = saver.ram_bytes
         self._account(await self._worker.run(call))

@@ -20,6 +20,7 @@ CAPABILITIES = (
     "pause-before-switchover",
     "x-ignore-shared",
     "validate-uuid",
+    "mapped-ram",
 )
 """In QEMU's order."""
 

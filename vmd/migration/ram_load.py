@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from vmd.memory import RamBlock
+    from vmd.migration.mapped_ram_load import MappedFile
     from vmd.migration.source import Parse, Source
 
 _FLAGS = PAGE_SIZE - 1
+_IN_STREAM = ZERO | PAGE | XBZRLE | HOOK | MULTIFD_FLUSH  # never with mapped-ram
 _MOST_PAGES = 256  # records looked at together: about a MiB, or 36 KiB of zero records
 _MOST_ZEROS = 4096
 _FEW = 8
@@ -48,7 +50,7 @@ class RamLoader:
     `unknown(name, length)` is asked for a block that the stream has and `blocks` has not: it
     returns a new block to fill, or None to refuse the stream as QEMU does. `blocks` grows by
     such blocks. With `ignore_shared` the table tells guest addresses, and shared files must not
-    be sent.
+    be sent. With `file` (mapped-ram) RAM is not in the stream but beside it.
     """
 
     def __init__(
@@ -57,10 +59,12 @@ class RamLoader:
         *,
         ignore_shared: bool = False,
         unknown: Callable[[str, int], RamBlock | None] | None = None,
+        file: MappedFile | None = None,
     ) -> None:
         self.blocks = list(blocks)
         self._ignore_shared = ignore_shared
         self._unknown = unknown
+        self._file = file
         self._made: list[RamBlock] = []
         self._block: RamBlock | None = None  # the one that CONTINUE refers to
         self._window = _FEW
@@ -77,6 +81,8 @@ class RamLoader:
             if source.failed:
                 raise io_error("Getting RAM address failed")
             flags = word & _FLAGS
+            if self._file is not None and flags & _IN_STREAM:
+                raise invalid(f"Unexpected RAM flags: {flags & _IN_STREAM}")
             if flags & (ZERO | PAGE | XBZRLE):
                 yield from self._page(source, word - flags, flags)
             elif flags & ~CONTINUE == MEM_SIZE:
@@ -108,12 +114,27 @@ class RamLoader:
                 block = self._make(name, length)
             if block is None:
                 raise invalid(f'Unknown ramblock "{name}", cannot accept migration')
+            if self._file is not None:
+                # QEMU looks neither at the length nor for a guest address (migration/ram.c).
+                yield from self._load_mapped(source, block, length, self._file)
+                left = (left - length) % (1 << 64)
+                continue
             _resize(block, length)
             if self._ignore_shared:
                 yield from self._check_gpa(source, block)
             left = (left - length) % (1 << 64)
             if source.failed:
                 raise io_error()
+
+    def _load_mapped(
+        self, source: Source, block: RamBlock, length: int, file: MappedFile
+    ) -> Parse[None]:
+        from vmd.migration.mapped_ram_load import load_region
+
+        if block.resizable and page_align(length) <= block.max_size:
+            block.size = page_align(length)
+        yield from load_region(source, block, length, file)
+        block.mark(0, block.size)
 
     def _check_gpa(self, source: Source, block: RamBlock) -> Parse[None]:
         gpa = yield from source.be64()

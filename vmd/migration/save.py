@@ -9,7 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmd.migration import stream
-from vmd.migration.sections import GLOBALSTATE, SLIRP, TIMER, Configuration, globalstate, timer
+from vmd.migration.sections import (
+    GLOBALSTATE,
+    SLIRP,
+    TIMER,
+    VALIDATED_CAPABILITIES,
+    Configuration,
+    globalstate,
+    timer,
+)
 from vmd.migration.stream import DeviceState
 
 if TYPE_CHECKING:
@@ -36,7 +44,7 @@ def configuration(vm: Vm, options: MigrationOptions) -> Configuration:
 
 def identity(vm: Vm, options: MigrationOptions) -> Configuration:
     """What a stream is compared with: its UUID, if it tells one, whatever validate-uuid says."""
-    capabilities = ("x-ignore-shared",) if options.is_on("x-ignore-shared") else ()
+    capabilities = tuple(name for name in VALIDATED_CAPABILITIES if options.is_on(name))
     uuid = None if vm.uuid is None else bytes.fromhex(vm.uuid.replace("-", ""))
     return Configuration(vm.board.name, capabilities, uuid)
 

@@ -37,6 +37,10 @@ def _open(path: str, flags: int, action: str, fdset: FdSet) -> int:
     return fd
 
 
+def _cannot_write(error: OSError) -> QmpError:
+    return QmpError(f"Unable to write to file: {os.strerror(error.errno or 0)}")
+
+
 class OutgoingFile:
     """A state file being written, from `offset` on. What stood before the offset survives."""
 
@@ -68,8 +72,7 @@ class OutgoingFile:
             try:
                 written = os.writev(self._fd, views)
             except OSError as error:
-                reason = os.strerror(error.errno or 0)
-                raise QmpError(f"Unable to write to file: {reason}") from None
+                raise _cannot_write(error) from None
             total += written
             self.written += written
             while views and written >= len(views[0]):
@@ -77,6 +80,42 @@ class OutgoingFile:
             if views and written:
                 views[0] = views[0][written:]
         return total
+
+    # Beside the stream: with mapped-ram pages have places in the file
+
+    def tell(self) -> int:
+        """Where in the file the stream has come to."""
+        return self._seek(0, os.SEEK_CUR)
+
+    def seek(self, position: int) -> None:
+        """Let the stream go on there; what is left out is a hole."""
+        self._seek(position, os.SEEK_SET)
+
+    def _seek(self, position: int, whence: int) -> int:
+        try:
+            return os.lseek(self._fd, position, whence)
+        except OSError as error:
+            raise _cannot_write(error) from None
+
+    def write_at(self, position: int, data: Buffer) -> int:
+        """Write all of it at a position of the file; the number of bytes."""
+        return self._write_at(self._fd, position, data)
+
+    def write_pages(self, position: int, pages: memoryview) -> int:
+        """The same for whole pages of RAM, at a multiple of their size."""
+        return self._write_at(self._fd, position, pages)
+
+    def _write_at(self, fd: int, position: int, data: Buffer) -> int:
+        left = memoryview(data).cast("B")
+        while len(left):
+            try:
+                written = os.pwrite(fd, left, position)
+            except OSError as error:
+                raise _cannot_write(error) from None
+            self.written += written
+            position += written
+            left = left[written:]
+        return len(data)
 
     def finish(self) -> None:
         """Make the file durable, then close it: only after this is a state file complete."""
@@ -88,8 +127,7 @@ class OutgoingFile:
             finally:
                 os.close(fd)
         except OSError as error:
-            reason = os.strerror(error.errno or 0)
-            raise QmpError(f"Unable to write to file: {reason}") from None
+            raise _cannot_write(error) from None
 
     def close(self) -> None:
         """Let go of the file as it is; whether that works is of no interest any more."""
@@ -104,6 +142,7 @@ class IncomingFile:
 
     def __init__(self, path: str, offset: int, fdset: FdSet) -> None:
         self.path = path
+        self.origin = offset
         self._fd = _open(path, os.O_RDONLY, "open", fdset)
         self._is_fifo = stat.S_ISFIFO(os.fstat(self._fd).st_mode)
         if offset:
@@ -125,6 +164,20 @@ class IncomingFile:
             return os.readv(self._fd, [buffer])
         except OSError:
             return 0
+
+    def read_at(self, buffer: memoryview, position: int) -> int:
+        """Read up to `len(buffer)` bytes from a position of the file; 0 where there are none."""
+        try:
+            return os.preadv(self._fd, [buffer], position)
+        except (OSError, OverflowError):
+            return 0
+
+    def skip(self, count: int) -> None:
+        """Pass over so many bytes of the stream."""
+        try:
+            os.lseek(self._fd, count, os.SEEK_CUR)
+        except (OSError, OverflowError):
+            os.lseek(self._fd, 0, os.SEEK_END)  # nothing can be behind such a place
 
     def close(self) -> None:
         """Let go of the file."""
