@@ -117,7 +117,6 @@ class Machine:
         self.clock = clock
         self.events = EventBus(clock)
         self.report = report
-        self.tell = report  # the same while a QMP command runs: QEMU then omits its name
         self.fdsets = fdsets
         self.chardevs: Chardevs | None = None
         self.serial: Callable[[bytes], None] = lambda data: None

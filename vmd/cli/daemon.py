@@ -90,7 +90,6 @@ class Daemon:
                 self._config, self._report, self._clock, self._fdsets, self._end, self._tracer
             )
             machine.chardevs = self._chardevs
-            machine.tell = lambda text: self._report.write(f"{text}\n")
             await self._connect(machine)
             self._start_incoming(machine)
             signals.start(lambda text: self._signalled(machine, text))

@@ -10,7 +10,6 @@ from qapi.error import QmpError
 from qapi.size import parse_size
 from vmd.hmp.info import on_off
 from vmd.migration import address
-from vmd.migration.controller import Asker
 from vmd.migration.parameters import BANDWIDTH, CAPABILITIES, PARAMETERS, SIZE, SMALL, SWITCH
 from vmd.migration.state import MigrationStatus
 from vmd.options import parse_boolean, parse_option_size, parse_uint8
@@ -29,7 +28,7 @@ HOLDS_PROMPT = (MigrationStatus.NONE, MigrationStatus.SETUP, MigrationStatus.ACT
 def migrate(
     machine: Machine, hmp: Hmp, uri: str, detach: bool = False, resume: bool = False
 ) -> None:
-    machine.migration.migrate(uri, resume=resume, asker=_asker(hmp))
+    migration.migrate(machine, uri, resume=resume)
     if not hmp.interactive:
         if not detach:
             hmp.print("terminal does not allow synchronous migration, continuing detached\n")
@@ -37,11 +36,6 @@ def migrate(
         hmp.hold(machine.migration.settled())
     else:
         hmp.hold(_watch(machine))
-
-
-def _asker(hmp: Hmp) -> Asker:
-    """No command of this monitor gives it descriptors."""
-    return Asker(lambda name: None, lambda text: hmp.print(f"{text}\n"))
 
 
 async def _watch(machine: Machine) -> None:
@@ -55,7 +49,7 @@ async def _watch(machine: Machine) -> None:
 
 def migrate_incoming(machine: Machine, hmp: Hmp, uri: str) -> None:
     address.parse_uri(uri)  # QEMU's human monitor judges the address before anything else
-    machine.migration.migrate_incoming(uri, exit_on_error=False, asker=_asker(hmp))
+    migration.migrate_incoming(machine, uri, exit_on_error=False)
     if hmp.interactive:
         hmp.hold(machine.migration.settled())
 

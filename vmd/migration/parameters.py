@@ -17,15 +17,10 @@ if TYPE_CHECKING:
 CAPABILITIES = (
     "auto-converge",
     "events",
-    "return-path",
     "pause-before-switchover",
     "x-ignore-shared",
     "validate-uuid",
-<<<<<<< HEAD
     "mapped-ram",
-=======
-    "switchover-ack",
->>>>>>> ec1d678 (Migration over unix, TCP, commands and descriptors; return path and switchover-ack)
 )
 """In QEMU's order."""
 
@@ -105,8 +100,6 @@ class MigrationOptions:
     def set_capabilities(self, changes: Sequence[tuple[str, bool]]) -> None:
         """Apply all changes or none. Conflicts between capabilities are judged on the result."""
         wanted = {**self.capabilities, **dict(changes)}
-        if wanted["switchover-ack"] and not wanted["return-path"]:
-            raise QmpError("Capability 'switchover-ack' requires capability 'return-path'")
         for one, other, text in CONFLICTS:
             if wanted[one] and wanted[other]:
                 raise QmpError(text)
