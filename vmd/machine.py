@@ -15,6 +15,7 @@ from vmd.dump import Dump
 from vmd.events import EventBus
 from vmd.guest.guest import Guest
 from vmd.guest.time import GuestTime
+from vmd.input import OF_A_PC, Input
 from vmd.memory import AddressSpace, create, split_ram
 from vmd.migration.blockers import Blockers
 from vmd.migration.controller import Migration
@@ -61,6 +62,8 @@ class MachineSetup:
         self.cpu_model = "qemu64"
         self.topology = Topology()
         self.node_of_cpu: dict[int, int] = {}
+        self.node_sizes: dict[int, int] = {}
+        self.memory_slots = 0
         self.properties: dict[str, object] = {}
         self.boot: dict[str, object] = {}
         self.ram_size = board.default_ram_size
@@ -101,6 +104,8 @@ class Machine:
         self.cpu_model = setup.cpu_model
         self.topology = setup.topology
         self.node_of_cpu = setup.node_of_cpu
+        self.node_sizes = setup.node_sizes
+        self.memory_slots = setup.memory_slots
         self.properties = setup.properties
         self.boot = setup.boot
         self.ram_size = setup.ram_size
@@ -128,6 +133,12 @@ class Machine:
         )
         self.guest_time = GuestTime(clock)
         self.screen = Screen()
+        self.input = Input(
+            OF_A_PC if setup.board.has_cpus else (),
+            clock,
+            self.tracer,
+            lambda: self.runstate.is_live,
+        )
         self.guest = Guest(
             setup.main_ram[0] if setup.main_ram else None,
             clock,

@@ -22,7 +22,8 @@ EVENTS = (
     *("handle_hmp_command", "monitor_qmp_cmd_in_band", "monitor_qmp_err_in_band"),
     *("monitor_qmp_cmd_out_of_band", "monitor_qmp_respond", "handle_qmp_command"),
     *("vm_state_notify", "runstate_set", "system_wakeup_request", "qemu_system_shutdown_request"),
-    "qemu_system_powerdown_request",
+    *("qemu_system_powerdown_request", "input_event_key_qcode", "input_event_btn"),
+    *("input_event_rel", "input_event_abs", "input_event_sync"),
 )
 """All but those that each QMP command has, in QEMU's order."""
 

@@ -58,8 +58,10 @@ def build_machine(
             add_object(setup, request.properties)
     nodes = numa_nodes(config, report)
     setup.node_of_cpu = _nodes_of_cpus(nodes, config.smp)
+    setup.memory_slots = config.memory.slots
     with report.at(""):
         _add_ram(setup, config, nodes)
+    _warn_of_homeless_cpus(nodes, config.smp, report)
     typed = ",".join(f"{key}={value}" for key, value in config.vmd.items())
     with report.at(f"-vmd {typed}"):
         guest = _guest_options(config)
@@ -90,6 +92,22 @@ def _nodes_of_cpus(nodes: list[NumaNode], topology: Topology) -> dict[int, int]:
         cpu: given.get(cpu, 0) if given else topology.place(cpu)["socket-id"] % len(nodes)
         for cpu in range(topology.maxcpus)
     }
+
+
+def _warn_of_homeless_cpus(nodes: list[NumaNode], topology: Topology, report: Report) -> None:
+    """If some CPUs have a node, all should."""
+    given = {cpu for node in nodes for cpu in node.cpus}
+    homeless = []
+    for cpu in range(topology.maxcpus) if given else ():
+        if cpu not in given:
+            place = ", ".join(f"{level}: {at}" for level, at in topology.told(cpu).items())
+            homeless.append(f"CPU {cpu} [{place}]")
+    if homeless:
+        report.warning(f"CPU(s) not present in any NUMA nodes: {', '.join(homeless)}")
+        report.warning(
+            "All CPU(s) up to maxcpus should be described in NUMA config, ability to start up "
+            "with partial NUMA mappings is obsoleted and will be removed in future"
+        )
 
 
 def _boot(board: Board, config: Config) -> dict[str, object]:
@@ -124,7 +142,7 @@ def _main_backends(
     of_nodes = [node.memdev for node in nodes if node.memdev is not None]
     name = config.machine_properties.get("memory-backend")
     if name is None:
-        return _node_backends(setup, config, of_nodes)
+        return _node_backends(setup, config, nodes)
     if of_nodes:
         raise QmpError(
             "'-machine memory-backend' and '-numa memdev' properties are mutually exclusive"
@@ -137,15 +155,20 @@ def _main_backends(
     return [backend]
 
 
-def _node_backends(setup: MachineSetup, config: Config, names: list[str]) -> list[MemoryBackend]:
-    if not names:
+def _node_backends(
+    setup: MachineSetup, config: Config, nodes: list[NumaNode]
+) -> list[MemoryBackend]:
+    if not nodes:
         return []
     backends = []
-    for name in names:
-        if name not in setup.backends:
-            raise QmpError(f"memdev={name} is ambiguous")
-        backends.append(setup.backends[name])
-    total = sum(backend.size for backend in backends)
+    for node in nodes:
+        setup.node_sizes[node.nodeid] = 0
+        if node.memdev is not None:
+            if node.memdev not in setup.backends:
+                raise QmpError(f"memdev={node.memdev} is ambiguous")
+            backends.append(setup.backends[node.memdev])
+            setup.node_sizes[node.nodeid] = backends[-1].size
+    total = sum(setup.node_sizes.values())
     size = config.memory.size if config.memory.given else setup.board.default_ram_size
     if total != size:
         raise QmpError(

@@ -86,16 +86,11 @@ def info_memory_size_summary(machine: Machine, hmp: Hmp) -> None:
 
 
 def info_ramblock(machine: Machine, hmp: Hmp) -> None:
-    """Columns observed from system/physmem.c. The offset is where QEMU would have put it."""
-    titles = ("Block Name", "PSize", "Offset", "Used", "Total", "HVA", "RO")
-    hmp.print("{:>24} {:>8}  {:>18} {:>18} {:>18} {:>18} {:>3}\n".format(*titles))
-    for block, offset in machine.ram_offsets():
-        numbers = (offset, block.size, block.max_size, block.address())
-        columns = " ".join(f"0x{number:016x}" for number in numbers)
-        access = "ro" if block.readonly else "rw"
-        page = f"{block.page_size >> 10} KiB"
-        name = block.idstr if block in machine.ram_blocks else ""
-        hmp.print(f"{name:>24} {page:>8}  {columns} {access:>3}\n")
+    hmp.print(machine_commands.x_query_ramblock(machine)["human-readable-text"])
+
+
+def info_numa(machine: Machine, hmp: Hmp) -> None:
+    hmp.print(machine_commands.x_query_numa(machine)["human-readable-text"])
 
 
 def _info(name: str, help_text: str, handler: Any, *, preconfig: bool = False) -> HmpCommand:
@@ -114,6 +109,7 @@ COMMANDS = [
     _info("cpus", "show the virtual CPUs", info_cpus),
     _info("memdev", "show the memory backends", info_memdev, preconfig=True),
     _info("memory_size_summary", "show how much memory there is", info_memory_size_summary),
+    _info("numa", "show the nodes of memory and CPUs", info_numa),
     _info("ramblock", "show the blocks that RAM consists of", info_ramblock),
     _info("history", "show the lines typed so far", hmp_info_history, preconfig=True),
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from monitor.registry import Handler, QmpRegistry
 from vmd.qmp import (
+    acpi,
     char,
     control,
     dump,
@@ -34,7 +35,19 @@ if TYPE_CHECKING:
     from qapi.schema import Schema
 
 _MODULES = (
-    *(char, control, dump, introspect, job, machine, machine_target, migration, misc, misc_target),
+    *(
+        acpi,
+        char,
+        control,
+        dump,
+        introspect,
+        job,
+        machine,
+        machine_target,
+        migration,
+        misc,
+        misc_target,
+    ),
     *(qdev, qom, run_state, stats, trace, ui, yank),
 )
 

@@ -179,6 +179,34 @@ def system_wakeup(machine: Machine) -> None:
     machine.system_wakeup()
 
 
+def x_query_numa(machine: Machine) -> dict[str, str]:
+    """Observed from hw/core/machine-hmp-cmds.c."""
+    lines = [f"{len(machine.node_sizes)} nodes"]
+    for node, size in machine.node_sizes.items():
+        cpus = "".join(f" {cpu}" for cpu in range(machine.cpus) if machine.node_of_cpu[cpu] == node)
+        lines += [f"node {node} cpus:{cpus}", f"node {node} size: {size >> 20} MB"]
+        lines.append(f"node {node} plugged: 0 MB")
+    return _readable(lines)
+
+
+def x_query_ramblock(machine: Machine) -> dict[str, str]:
+    """Columns observed from system/physmem.c. The offset is where QEMU would have put it."""
+    titles = ("Block Name", "PSize", "Offset", "Used", "Total", "HVA", "RO")
+    lines = ["{:>24} {:>8}  {:>18} {:>18} {:>18} {:>18} {:>3}".format(*titles)]
+    for block, offset in machine.ram_offsets():
+        numbers = (offset, block.size, block.max_size, block.address())
+        columns = " ".join(f"0x{number:016x}" for number in numbers)
+        access = "ro" if block.readonly else "rw"
+        page = f"{block.page_size >> 10} KiB"
+        name = block.idstr if block in machine.ram_blocks else ""
+        lines.append(f"{name:>24} {page:>8}  {columns} {access:>3}")
+    return _readable(lines)
+
+
+def _readable(lines: list[str]) -> dict[str, str]:
+    return {"human-readable-text": "".join(f"{line}\n" for line in lines)}
+
+
 HANDLERS = {
     "balloon": balloon,
     "inject-nmi": inject_nmi,
@@ -199,4 +227,6 @@ HANDLERS = {
     "system_powerdown": system_powerdown,
     "system_reset": system_reset,
     "system_wakeup": system_wakeup,
+    "x-query-numa": x_query_numa,
+    "x-query-ramblock": x_query_ramblock,
 }

@@ -74,11 +74,30 @@ def query_mice(machine: Machine) -> list[dict[str, object]]:
 def send_key(
     machine: Machine, keys: Sequence[Mapping[str, object]], hold_time: int | None = None
 ) -> None:
-    """No guest program reads the keyboard."""
+    machine.input.press(keys, hold_time)
+
+
+def input_send_event(
+    machine: Machine,
+    events: Sequence[Mapping[str, object]],
+    device: str | None = None,
+    head: int | None = None,
+) -> None:
+    if device is not None:
+        raise QmpError(f"Device '{device}' not found", DEVICE_NOT_FOUND)
+    machine.input.send(events)
+
+
+def query_display_options(machine: Machine) -> dict[str, object]:
+    return {"type": "none"}
 
 
 def query_vnc(machine: Machine) -> dict[str, object]:
     return {"enabled": False}
+
+
+def query_vnc_servers(machine: Machine) -> list[dict[str, object]]:
+    return []
 
 
 def query_spice(machine: Machine) -> dict[str, object]:
@@ -86,9 +105,12 @@ def query_spice(machine: Machine) -> dict[str, object]:
 
 
 HANDLERS = {
+    "input-send-event": input_send_event,
+    "query-display-options": query_display_options,
     "query-mice": query_mice,
     "query-spice": query_spice,
     "query-vnc": query_vnc,
+    "query-vnc-servers": query_vnc_servers,
     "screendump": screendump,
     "send-key": send_key,
 }

@@ -65,3 +65,38 @@ def _parameters_of(stage: Stage, machine: Machine, option: str) -> None:
     for parameter in sorted(told["parameters"], key=lambda each: str(each["name"])):
         words = [parameter["name"], parameter["type"], parameter.get("default")]
         stage.note(OPTIONAL + f"{option}: {words}")
+
+
+def displays_and_slots(stage: Stage) -> None:
+    slots = "-m 64,slots=2,maxmem=128M"
+    for arguments in (NONE, "-machine pc -nodefaults -accel tcg -S", f"-machine q35 -S {slots}"):
+        machine = stage.start(arguments)
+        machine.qmp.execute("query-display-options")
+        machine.qmp.execute("query-vnc")
+        machine.qmp.execute("query-vnc-servers")
+        machine.qmp.execute("query-acpi-ospm-status")
+        leave(machine)
+
+
+def nodes(stage: Stage) -> None:
+    halves = "".join(f" -object memory-backend-ram,id=m{n},size=8M" for n in (0, 1))
+    pc = f"-machine pc -nodefaults -accel tcg -S -m 16 -smp 4,maxcpus=6{halves}"
+    for arguments in (
+        NONE,
+        pc,
+        f"{pc} -numa node,memdev=m0,cpus=0-2 -numa node,memdev=m1",
+        f"{pc} -numa node,memdev=m0 -numa node,memdev=m1",
+        f"{pc} -numa node,cpus=1 -numa node,memdev=m1 -numa node,memdev=m0,cpus=5",
+    ):
+        machine = stage.start(arguments, human="socket")
+        machine.qmp.execute("x-query-numa")
+        machine.human.type("info numa")
+        leave(machine)
+    stage.refused(f"{pc} -numa node")
+    stage.refused(f"{pc} -numa node,memdev=m0 -numa node")
+
+
+def blocks_of_ram(stage: Stage) -> None:
+    machine = stage.start(NONE)
+    machine.qmp.execute("x-query-ramblock")
+    leave(machine)

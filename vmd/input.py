@@ -1,0 +1,119 @@
+"""Keyboard and mouse: what a client presses and moves, and when.
+
+No guest program reads them; what happens is seen in the trace. Observed from ui/input.c and
+ui/input-legacy.c: keys that are sent one after the other wait for each other in a queue, whose head
+is a pause while it is not empty.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from qapi.error import QmpError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from vmd.clock import Clock
+    from vmd.trace import Tracer
+
+    InputEvent = Mapping[str, Any]
+
+NS_PER_MS = 1_000_000
+DEFAULT_HOLD_MS = 10
+QUEUE_LIMIT = 1024
+"""Keys and pauses beyond that are lost."""
+
+OF_A_PC = ("key", "btn", "rel")
+"""The kinds of events that somebody takes: a PS/2 keyboard and a PS/2 mouse."""
+
+
+class Input:
+    """The keyboard and the mouse of one machine.
+
+    `kinds` are the events that it takes. `live()` tells whether the guest is there to notice.
+    """
+
+    def __init__(
+        self, kinds: Sequence[str], clock: Clock, tracer: Tracer, live: Callable[[], bool]
+    ) -> None:
+        self._kinds = kinds
+        self._clock = clock
+        self._tracer = tracer
+        self._live = live
+        self._queue: deque[InputEvent | int] = deque()  # events, and pauses in ms
+
+    def send(self, events: Sequence[InputEvent]) -> None:
+        """Let all of them happen at once, or none: QmpError."""
+        if not self._live():
+            raise QmpError("VM not running")
+        for event in events:
+            if event["type"] not in self._kinds:
+                raise QmpError(f"Input handler not found for event type {event['type']}")
+        self._happen(*events)
+
+    def press(self, keys: Sequence[Mapping[str, Any]], hold_ms: int | None) -> None:
+        """Press keys (KeyValue) one after the other, then release them in reverse."""
+        hold_ms = (hold_ms or DEFAULT_HOLD_MS) % (1 << 32)  # in QEMU too a time below 0 is long
+        pressed = [(key, True) for key in keys]
+        for key, down in (*pressed, *((key, False) for key in reversed(keys))):
+            code = {"type": "qcode", "data": _key(key)}
+            event = {"type": "key", "data": {"key": code, "down": down}}
+            if not self._queue:
+                self._happen(event)
+            else:
+                self._enqueue(event)
+            self._enqueue(hold_ms)
+
+    def _enqueue(self, item: InputEvent | int) -> None:
+        if len(self._queue) >= QUEUE_LIMIT or (isinstance(item, int) and not self._live()):
+            return
+        self._queue.append(item)
+        if len(self._queue) == 1:
+            self._pause()
+
+    def _pause(self) -> None:
+        """Wait as long as the pause at the head of the queue says."""
+        pause = self._queue[0]
+        assert isinstance(pause, int)
+        self._clock.call_later(pause * NS_PER_MS, self._go_on)
+
+    def _go_on(self) -> None:
+        self._queue.popleft()
+        while self._queue and not isinstance(self._queue[0], int):
+            event = self._queue.popleft()
+            assert not isinstance(event, int)
+            self._happen(event)
+        if self._queue:
+            self._pause()
+
+    def _happen(self, *events: InputEvent) -> None:
+        if not self._live():
+            return
+        if self._tracer.active:
+            for event in events:
+                self._tracer.emit(*_told(event))
+                if event["type"] == "key" and event["data"]["key"]["type"] == "number":
+                    self._tracer.emit("input_event_sync", "")  # QEMU sends it as another event
+            self._tracer.emit("input_event_sync", "")
+
+
+def _told(event: InputEvent) -> tuple[str, str]:
+    """The name of the trace event, and its text."""
+    kind, data = event["type"], event["data"]
+    if kind == "key":
+        key = _key(data["key"])
+        return "input_event_key_qcode", f"con -1, key qcode {key}, down {data['down']:d}"
+    if kind == "btn":
+        return "input_event_btn", f"con -1, button {data['button']}, down {data['down']:d}"
+    value = (data["value"] + (1 << 31)) % (1 << 32) - (1 << 31)  # a C int
+    return f"input_event_{kind}", f"con -1, axis {data['axis']}, value {value}"
+
+
+def _key(key: Mapping[str, Any]) -> str:
+    if key["type"] == "qcode":
+        return str(key["data"])
+    from vmd.input_keys import KEYS
+
+    return KEYS.get(key["data"], "unmapped")
