@@ -35,20 +35,8 @@ if TYPE_CHECKING:
     from qapi.schema import Schema
 
 _MODULES = (
-    *(
-        acpi,
-        char,
-        control,
-        dump,
-        introspect,
-        job,
-        machine,
-        machine_target,
-        migration,
-        misc,
-        misc_target,
-    ),
-    *(qdev, qom, run_state, stats, trace, ui, yank),
+    *(acpi, char, control, dump, introspect, job, machine, machine_target, migration, misc),
+    *(misc_target, qdev, qom, run_state, stats, trace, ui, yank),
 )
 
 
