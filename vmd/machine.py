@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vmd.clock import Clock
     from vmd.devices.board import Board
     from vmd.devices.objects import IOThread, UserObject
+    from vmd.devices.plugging import Devices
     from vmd.fdset import FdSets
     from vmd.guest.guest import GuestOptions
     from vmd.memory import MemoryBackend, RamBlock
@@ -76,6 +77,7 @@ class MachineSetup:
         self.incoming = False
         self.only_migratable = False
         self.has_default_nic = False
+        self.globals: list[tuple[str, str, str]] = []
         self.actions = {name: values[0] for name, values in ACTIONS.items()}
 
 
@@ -118,10 +120,15 @@ class Machine:
         self.autostart = setup.autostart
         self.only_migratable = setup.only_migratable
         self.has_default_nic = setup.has_default_nic
+        self.globals = setup.globals
+        self.users_of_objects: list[str] = []
+        self._devices: Devices | None = None
         self.actions = dict(setup.actions)
         self.clock = clock
         self.events = EventBus(clock)
         self.report = report
+        self.tell = report  # the same while a QMP command runs: QEMU then omits its name
+        self.warn: Callable[[str], None] = lambda text: report(f"warning: {text}")
         self.fdsets = fdsets
         self.chardevs: Chardevs | None = None
         self.serial: Callable[[bytes], None] = lambda data: None
@@ -231,6 +238,8 @@ class Machine:
             self.guest_time.start()
             self.screen.lit = True
             self.guest.start()
+            if self._devices is not None:
+                self._devices.guest_runs()
         else:
             self.guest.stop()
             self.guest_time.stop()
@@ -245,6 +254,8 @@ class Machine:
         self.runstate.was_suspended = False
         if self.runstate.state is not RunState.INMIGRATE:
             self.screen.clear()
+            if self._devices is not None:
+                self._devices.take_out_waiting()
             self.guest.reset()
         self.events.emit("RESET", {"guest": guest, "reason": reason})
         keeps = (RunState.RUNNING, RunState.INMIGRATE, RunState.FINISH_MIGRATE)
@@ -322,6 +333,15 @@ class Machine:
 
     # Objects and devices.
 
+    @property
+    def devices(self) -> Devices:
+        """The devices, made when somebody first asks: most of them only wait to be asked for."""
+        if self._devices is None:
+            from vmd.devices.plugging import Devices
+
+            self._devices = Devices(self)
+        return self._devices
+
     def add_object(self, options: dict[str, object]) -> None:
         """Create a user's object from checked ObjectOptions."""
         add_object(self, options)
@@ -345,14 +365,15 @@ class Machine:
 
     def delete_object(self, name: str) -> None:
         """Delete a user's object that nothing uses."""
-        other = self.objects.pop(name, None)
-        if other is not None:
+        other = self.objects.get(name)
+        if other is not None and name not in self.users_of_objects:
+            del self.objects[name]
             other.close()
             return
         backend = self.backends.get(name)
-        if backend is None:
+        if backend is None and other is None:
             raise QmpError(f"object '{name}' not found")
-        if backend.block in self.ram_blocks:
+        if backend is None or backend.block in self.ram_blocks or name in self.users_of_objects:
             raise QmpError(f"object '{name}' is in use, can not be deleted")
         del self.backends[name]
         self.all_blocks.remove(backend.block)

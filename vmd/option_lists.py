@@ -12,6 +12,7 @@ ACCEL = OptionList("accel", "accel")
 ACTION = OptionList(
     "action", None, dict.fromkeys(("shutdown", "reboot", "panic", "watchdog"), "str"), merge=True
 )
+DEVICE = OptionList("device", "driver")
 GLOBAL = OptionList("global", None, dict.fromkeys(("driver", "property", "value"), "str"))
 MEMORY = OptionList(
     "memory", "size", {"size": "size", "slots": "number", "maxmem": "size"}, merge=True

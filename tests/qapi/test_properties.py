@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -36,10 +37,12 @@ builtins: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+@cache
 def values(kind: str) -> st.SearchStrategy[Any]:
     """Well-formed values of a type."""
     if kind.startswith("["):
-        return st.lists(values(kind[1:-1]), max_size=3)
+        # Types may hold lists of themselves.
+        return st.lists(st.deferred(lambda: values(kind[1:-1])), max_size=3)
     if kind in builtins:
         return builtins[kind]
     entity = SCHEMA.types[kind]

@@ -93,11 +93,15 @@ def what_we_lack(command: str) -> set[str]:
     return theirs - vocabulary(introspect(SCHEMA), command)
 
 
+# What no schema describes is judged elsewhere.
+JUDGED = [name for name, entry in SCHEMA.commands.items() if entry.gen]
+
+
 def test_every_command_is_recorded() -> None:
-    assert set(SCHEMA.commands) <= {case["command"] for case in ARGUMENTS}
+    assert set(JUDGED) <= {case["command"] for case in ARGUMENTS}
 
 
-@pytest.mark.parametrize("command", SCHEMA.commands)
+@pytest.mark.parametrize("command", JUDGED)
 def test_arguments_are_judged_as_qemu_judges_them(command: str) -> None:
     lacking = what_we_lack(command)
     cases = [

@@ -53,6 +53,7 @@ def build_machine(
     setup.only_migratable = config.only_migratable
     setup.has_default_nic = config.defaults
     setup.actions = {name: getattr(config.actions, name) for name in setup.actions}
+    setup.globals = _device_globals(config, report)
     for request in config.objects:
         with report.at(""):
             add_object(setup, request.properties)
@@ -76,11 +77,25 @@ def build_machine(
         )
     for given in config.globals:
         if given.driver != "migration":
-            report.warning(f"global {given.driver}.{given.property} has invalid class name")
             continue
         with report.at(""):
             preset(machine.migration.options, given)
     return machine
+
+
+def _device_globals(config: Config, report: Report) -> list[tuple[str, str, str]]:
+    """Defaults of device properties: type, property, value."""
+    found = []
+    for given in config.globals:
+        if given.driver == "migration":
+            continue
+        from vmd.devices import catalog
+
+        if catalog.has_type(given.driver):
+            found.append((given.driver, given.property, given.value))
+        else:
+            report.warning(f"global {given.driver}.{given.property} has invalid class name")
+    return found
 
 
 def _nodes_of_cpus(nodes: list[NumaNode], topology: Topology) -> dict[int, int]:

@@ -54,6 +54,14 @@ class ObjectRequest:
         self.properties = properties
 
 
+class DeviceRequest(NamedTuple):
+    """A `-device`: device_add's options. Values of one that is not JSON are `values.Written`."""
+
+    where: str
+    options: dict[str, object]
+    is_json: bool
+
+
 class IncomingRequest:
     """An `-incoming`: kind is "defer", "uri" (value a string) or "channel" (a MigrationChannel)."""
 
@@ -138,6 +146,7 @@ class Config:
         self.cpu: CpuRequest | None = None
         self.objects: list[ObjectRequest] = []
         self.globals: list[GlobalRequest] = []
+        self.devices: list[DeviceRequest] = []
         self.numa: list[NumaRequest] = []
         self.chardevs: list[ChardevRequest] = []
         self.monitors: list[MonitorRequest] = []

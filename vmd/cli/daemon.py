@@ -18,10 +18,12 @@ from monitor.server import QmpMonitor, broadcast_event
 from qapi.error import QmpError
 from vmd import qmp
 from vmd.chardev import Host, claim
+from vmd.chardev.line import Line
 from vmd.chardev.registry import Chardevs
 from vmd.cli import ports
 from vmd.cli.build import build_machine
 from vmd.cli.cpus import check_cpu
+from vmd.cli.plug import add_devices
 from vmd.cli.settle import check_images, choose_machine, settle
 from vmd.cli.signals import SignalWatch
 from vmd.clock import RealClock
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from monitor.registry import QmpRegistry
     from monitor.terminal import TerminalMonitor
     from vmd.chardev import Chardev
-    from vmd.chardev.mux import MuxPort
     from vmd.chardev.options import ChardevOptions
     from vmd.cli.config import (
         ChardevRequest,
@@ -51,9 +52,6 @@ if TYPE_CHECKING:
 
 FLUSH_NS = 200_000_000
 """How long the end waits for clients that have not yet read everything."""
-
-SERIAL_BACKLOG = 1 << 20
-"""What a guest may be ahead of whoever reads its serial line; more is lost, as on a real line."""
 
 
 class Daemon:
@@ -90,7 +88,10 @@ class Daemon:
                 self._config, self._report, self._clock, self._fdsets, self._end, self._tracer
             )
             machine.chardevs = self._chardevs
-            await self._connect(machine)
+            machine.tell = lambda text: self._report.write(f"{text}\n")
+            await self._connect_serials(machine)
+            add_devices(machine, self._config, self._report)
+            self._connect_monitors(machine)
             self._start_incoming(machine)
             signals.start(lambda text: self._signalled(machine, text))
             ready()
@@ -139,13 +140,16 @@ class Daemon:
         fd = self._fdsets.open(path, flags)
         return os.open(path, flags, mode) if fd is None else fd
 
-    async def _connect(self, machine: Machine) -> None:
-        """Serial ports, then monitors, then whoever listens to the machine's events."""
-        commands = qmp.registry(qapi.load(), self._run_human_line)
+    async def _connect_serials(self, machine: Machine) -> None:
+        """The ports that have options of their own."""
         for index, port in enumerate(self._config.serials):
             await self._connect_serial(machine, port, index)
         for index, port in enumerate(self._config.parallels):
             await self._port(port, "parallel", index)
+
+    def _connect_monitors(self, machine: Machine) -> None:
+        """Monitors, then whoever listens to the machine's events."""
+        commands = qmp.registry(qapi.load(), self._run_human_line)
         for request in self._config.monitors:
             with self._report.at(request.where):
                 self._connect_monitor(machine, request, commands)
@@ -169,7 +173,7 @@ class Daemon:
         if chardev is None:
             return
         with self._report.at(port.where):
-            serial = SerialPort(claim(chardev))
+            serial = Line(claim(chardev))
         if index == 0:
             machine.serial = serial.write
 
@@ -198,7 +202,7 @@ class Daemon:
                 )
             )
         elif options.chardev == self._terminal_label:
-            SerialPort(backend)  # nobody else may have the device
+            Line(backend)  # nobody else may have the device
             self._open_terminal(machine)
         else:
             from monitor.hmp_server import HmpMonitor
@@ -274,36 +278,6 @@ class Daemon:
         if self._machine is not None and not self._machine.migration.uses_memory:
             for backend in self._machine.backends.values():
                 backend.close()
-
-
-class SerialPort:
-    """The guest's end of a serial line. What nobody takes is lost, as on a real line."""
-
-    def __init__(self, backend: Chardev | MuxPort) -> None:
-        self._backend = backend
-        backend.attach(self)
-
-    def write(self, data: bytes) -> None:
-        """Speak."""
-        if self._backend.is_open and self._backend.backlog < SERIAL_BACKLOG:
-            self._backend.write(data)
-
-    def move(self, backend: Chardev | MuxPort) -> None:
-        """Go on with another device (chardev-change)."""
-        self._backend = backend
-        backend.attach(self)
-
-    def opened(self) -> None:
-        pass
-
-    def received(self, data: bytes) -> None:
-        pass  # no guest program listens
-
-    def closed(self) -> None:
-        pass
-
-    def drained(self) -> None:
-        pass
 
 
 def _start_incoming(machine: Machine, request: IncomingRequest) -> None:

@@ -14,6 +14,7 @@ from vmd import option_lists as lists
 from vmd.cli.config import (
     AccelRequest,
     CpuRequest,
+    DeviceRequest,
     GlobalRequest,
     IncomingRequest,
     NumaRequest,
@@ -123,6 +124,26 @@ def object_(state: Parsing, where: str, arg: str) -> None:
         properties = state.load_schema().check_options("ObjectOptions", [*options.pairs, *pairs])
     assert isinstance(properties, dict)
     state.config.objects.append(ObjectRequest(where, properties))
+
+
+def device(state: Parsing, where: str, arg: str) -> None:
+    from vmd.cli.plug import device_help
+    from vmd.devices.values import Written
+
+    if arg.startswith("{"):
+        given = parse_json(arg)
+        if not isinstance(given, dict):
+            raise QmpError("JSON object expected")
+        request = DeviceRequest(where, given, True)
+    else:
+        options = state.options(lists.DEVICE, where, arg)
+        words: dict[str, object] = {name: Written(value) for name, value in options.pairs}
+        words |= {} if options.id is None else {"id": options.id}
+        request = DeviceRequest(where, words, False)
+        text = device_help(request)
+        if text is not None:
+            raise Quit(0, text)
+    state.config.devices.append(request)
 
 
 def _object_help(options: Options) -> None:

@@ -105,6 +105,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "log these trace events ('-trace help' lists them); with '-' in front, do not",
     ),
     "msg": ("[timestamp=on|off][,guest-name=on|off]", "what stands in front of messages"),
+    "device": (
+        "type[,id=name][,bus=bus][,addr=slot][,prop=value...]",
+        "plug a device in ('-device help' lists the types, '-device type,help' the properties)",
+    ),
     "object": ("kind,id=id[,prop=value...]", "make an object ('-object help' lists the kinds)"),
 }  # fmt: skip
 MARGIN = 16

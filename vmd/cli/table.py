@@ -82,6 +82,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         _with("trace", do.trace),
         _with("msg", do.msg),
     ),
+    "Device options": (_with("device", do.device),),
     "Generic object creation": (_with("object", do.object_),),
 }
 

@@ -14,6 +14,9 @@ from vmd.devices.qom import Object, Property, boolean, choice, text, unsigned32
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vmd.devices.bus import Device
+    from vmd.devices.catalog import Backend
+    from vmd.devices.plugging import Devices
     from vmd.machine import Machine
     from vmd.memory import MemoryBackend
 
@@ -44,6 +47,7 @@ MACHINE_DEFAULTS: dict[str, object] = {
 ON_OFF_AUTO = ("auto", "on", "off")
 POLICIES = ("default", "preferred", "bind", "interleave")
 MAX_NODES = 128
+PERIPHERALS = ("peripheral", "peripheral-anon")
 WHOLE_ADDRESS_SPACE = (1 << 64) - 1
 
 
@@ -54,13 +58,14 @@ def compose(machine: Machine) -> Object:
     root.add("backend", "container")
     objects = root.add("objects", "container")
     chardevs = root.add("chardevs", "container")
-    for name in ("peripheral", "peripheral-anon"):
-        board.add(name, "container")
+    peripherals = {name: board.add(name, "container") for name in PERIPHERALS}
     unattached = board.add("unattached", "container")
     memory = unattached.add("system[0]", "memory-region", _system_memory())
     memory.link("container", "memory-region", None)
     for index in range(machine.cpus if machine.board.has_cpus else 0):
         _add_cpu(unattached, machine, index, memory)
+    if machine.board.has_cpus:
+        _add_devices(machine.devices, peripherals)
     main_ram = None
     for name, backend in machine.backends.items():
         added = objects.add(name, backend.qom_type, _backend(backend))
@@ -161,6 +166,71 @@ def _refusal(type_name: str, name: str) -> Callable[[object], None] | None:
             f"Attempt to set property '{original}' on anonymous device (type '{type_name}')"
             " after it was realized"
         )
+
+    return refuse
+
+
+# Devices
+
+
+def _add_devices(devices: Devices, containers: dict[str, Object]) -> None:
+    for device in devices.users():
+        place, _, name = device.path.removeprefix("/machine/").partition("/")
+        added = containers[place].add(name, device.type.name, _properties_of(device))
+        inner = added
+        backend = device.type.backend
+        if backend is not None:
+            inner = added.add("virtio-backend", backend.type, _properties_of(device, backend))
+        for bus in device.buses:
+            child = inner.add(bus.name, bus.type)
+            child.link("parent", "device", None)
+
+
+def _properties_of(device: Device, backend: Backend | None = None) -> dict[str, Property]:
+    """All properties of a device, or of the virtio device behind it."""
+    kind = device.type.name if backend is None else backend.type
+    values = device.values | (backend.values if backend is not None else {})
+    parent = "" if device.bus is None else device.bus.path
+    may_go = device.type.hotpluggable and (device.bus is None or device.bus.hotpluggable)
+    told: dict[str, object] = {
+        "realized": True,
+        "hotplugged": device.hotplugged,
+        "hotpluggable": may_go and backend is None,
+        "parent_bus": parent if backend is None else f"{device.path}/virtio-bus",
+    }
+    found = {}
+    for info in types.properties(kind):
+        if info.name == "type" or info.type.startswith("child<"):
+            continue
+        value = told.get(info.name, values.get(info.name))
+        if value is None:
+            value = _nothing(info.type)
+        refuse = None
+        if info.name not in told and not info.name.startswith("legacy-"):
+            refuse = _refuse_late(device, kind, info.name, backend)
+        found[info.name] = Property(info.type, _constant(value), refuse)
+    return found
+
+
+def _constant(value: object) -> Callable[[], object]:
+    return lambda: value
+
+
+def _nothing(kind: str) -> object:
+    """What a property without a value tells."""
+    if kind == "bool":
+        return False
+    return 0 if kind.startswith(("int", "uint", "size")) or kind == "busnr" else ""
+
+
+def _refuse_late(
+    device: Device, kind: str, name: str, backend: Backend | None
+) -> Callable[[object], None]:
+    def refuse(value: object) -> None:
+        which = f"device '{device.id}' (type '{kind}')"
+        if device.id is None or backend is not None:
+            which = f"anonymous device (type '{kind}')"
+        raise QmpError(f"Attempt to set property '{name}' on {which} after it was realized")
 
     return refuse
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from vmd.devices import cpu
+from vmd.devices import catalog, cpu
 from vmd.devices.board import BOARDS
 from vmd.devices.cpu import PropertyInfo
 
@@ -144,7 +144,9 @@ _LIST = (
     Type("chardev-stdio", "chardev-fd", {}),
     Type("chardev-vc", "chardev", {}),
 )
-TYPES = {kind.name: kind for kind in _LIST}
+# The devices themselves, and what they are kinds of; their properties stay in the catalog.
+_DEVICES = (Type(*row[:2], {}, row[2]) for row in catalog.lineage())
+TYPES = {kind.name: kind for kind in (*_DEVICES, *_LIST)}
 
 
 def ancestors(name: str) -> list[Type]:
@@ -166,6 +168,12 @@ def properties(name: str, *, device: bool = False) -> list[PropertyInfo]:
     """All properties of a type; with `device` only those that device-list-properties tells."""
     if is_a(name, cpu.ABSTRACT):
         return cpu.properties(name, device=device)
+    if catalog.has_type(name) and name not in ("object", "device"):
+        return [
+            info
+            for info in catalog.type_properties(name).values()
+            if not device or catalog.is_told_of_devices(info.name)
+        ]
     return [
         PropertyInfo(own, type_)
         for kind in reversed(ancestors(name))

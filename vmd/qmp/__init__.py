@@ -22,6 +22,7 @@ from vmd.qmp import (
     migration,
     misc,
     misc_target,
+    pci,
     qdev,
     qom,
     run_state,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 _MODULES = (
     *(acpi, char, control, dump, introspect, job, machine, machine_target, migration, misc),
-    *(misc_target, qdev, qom, run_state, stats, trace, ui, yank),
+    *(misc_target, pci, qdev, qom, run_state, stats, trace, ui, yank),
 )
 
 

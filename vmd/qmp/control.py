@@ -16,8 +16,11 @@ def query_version(machine: Machine) -> dict[str, object]:
 
 
 def query_commands(machine: Machine, monitor: QmpMonitor) -> list[dict[str, object]]:
-    # QEMU lists the last one registered first.
-    return [{"name": name} for name in reversed(list(monitor.registry.schema.commands))]
+    # QEMU lists the last one registered first: those without generated code come after the others.
+    commands = monitor.registry.schema.commands
+    special = [name for name in reversed(list(commands)) if not commands[name].gen]
+    others = [name for name in reversed(list(commands)) if commands[name].gen]
+    return [{"name": name} for name in [*special, *others]]
 
 
 def quit_(machine: Machine) -> None:

@@ -1,4 +1,4 @@
-"""Commands of qdev.json: the types of devices."""
+"""Commands of qdev.json: the types of devices, and devices that come and go."""
 
 from __future__ import annotations
 
@@ -22,4 +22,16 @@ def device_list_properties(machine: Machine, typename: str) -> list[dict[str, ob
     return property_list(types.properties(typename, device=True))
 
 
-HANDLERS = {"device-list-properties": device_list_properties}
+def device_add(machine: Machine, **options: object) -> None:
+    machine.devices.add(options, hotplug=True)
+
+
+def device_del(machine: Machine, id: str) -> None:
+    machine.devices.remove(id)
+
+
+HANDLERS = {
+    "device-list-properties": device_list_properties,
+    "device_add": device_add,
+    "device_del": device_del,
+}

@@ -1,0 +1,42 @@
+"""The guest's end of a line to a character device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vmd.chardev import Chardev
+    from vmd.chardev.mux import MuxPort
+
+BACKLOG = 1 << 20
+"""What a guest may be ahead of whoever reads its serial line; more is lost, as on a real line."""
+
+
+class Line:
+    """A serial line. What nobody takes is lost, as on a real one."""
+
+    def __init__(self, backend: Chardev | MuxPort) -> None:
+        self._backend = backend
+        backend.attach(self)
+
+    def write(self, data: bytes) -> None:
+        """Speak."""
+        if self._backend.is_open and self._backend.backlog < BACKLOG:
+            self._backend.write(data)
+
+    def move(self, backend: Chardev | MuxPort) -> None:
+        """Go on with another device (chardev-change)."""
+        self._backend = backend
+        backend.attach(self)
+
+    def opened(self) -> None:
+        pass
+
+    def received(self, data: bytes) -> None:
+        pass  # no guest program listens
+
+    def closed(self) -> None:
+        pass
+
+    def drained(self) -> None:
+        pass

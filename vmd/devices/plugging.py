@@ -1,0 +1,272 @@
+"""The devices of one machine: plugged at the start or while it runs, and unplugged.
+
+A PCI device that users unplug stays until the guest gives it up: a guest that listens does so as
+soon as it runs, and a reset takes it away in any case. Others go at once, and what they were is
+told gone a moment after the command. Observed from system/qdev-monitor.c, hw/acpi/pcihp.c and
+hw/core/qdev.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qapi.error import DEVICE_NOT_FOUND, QmpError
+from vmd.devices import bus as buses
+from vmd.devices import catalog, parts, realize, slots, values
+from vmd.devices.bus import SYSTEM, Bus, Device
+from vmd.options import check_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from vmd.devices.catalog import DeviceType
+    from vmd.machine import Machine
+
+GONE_NS = 50_000_000
+"""How long after device_del a device that asks no guest is told gone."""
+EJECT_NS = 50_000_000
+"""How long a guest takes to give a device up."""
+_RECORDED = "/machine/peripheral/dev"  # where the device was whose values the catalog tells
+_INNER = "virtio-bus"  # nobody has one to plug something into
+_OWN = ("driver", "bus", "id")
+
+
+class Devices:
+    """The tree of buses, and what is on it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.root = Bus(SYSTEM, "main-system-bus", "")
+        self.named: dict[str, Device] = {}
+        self.anonymous: list[Device] = []
+        self.loose: list[Device] = []  # those that are on no bus
+        self._numbers: dict[str, int] = {}
+        self._anonymous_count = 0
+        self.used_globals: set[tuple[str, str, str]] = set()
+        from vmd.devices.chipset import add_board_devices
+
+        add_board_devices(self, machine.board, machine.cpus, with_defaults=machine.has_default_nic)
+
+    def all(self) -> Iterator[Device]:
+        """Every device, in the order of the tree."""
+        for device in self.root.devices:
+            yield from _downwards(device)
+        yield from self.loose
+
+    def users(self) -> Iterator[Device]:
+        """The devices that users plugged, in order."""
+        yield from self.named.values()
+        yield from self.anonymous
+
+    # Plugging.
+
+    def add(self, options: Mapping[str, Any], *, hotplug: bool) -> Device:
+        """Plug a device in: `options` are device_add's; QmpError with QEMU's text if it cannot be.
+
+        Values that are `values.Written` come from a command line.
+        """
+        kind = self._kind(options.get("driver"))
+        bus = self._bus(kind, options.get("bus"))
+        if hotplug and not kind.hotpluggable:
+            raise QmpError(f"Device '{kind.name}' does not support hotplugging")
+        if hotplug and bus is not None and not bus.hotpluggable:
+            raise QmpError(f"Bus '{bus.name}' does not support hotplugging")
+        device = self._make(kind, options.get("id"), bus)
+        device.hotplugged = hotplug
+        self._set_properties(device, options)
+        try:
+            parts.attach(self._machine, device)
+            if bus is not None:
+                slots.place(device, bus, self._machine.warn)
+            parts.demand(device)
+            realize.check(self._machine, self, device)
+        except BaseException:
+            _release(device)
+            raise
+        self._enter(device)
+        realize.finish(self._machine, self, device)
+        return device
+
+    def _kind(self, name: object) -> DeviceType:
+        if not isinstance(name, str):
+            raise QmpError("Parameter 'driver' is missing")
+        kind = catalog.find(name)
+        if kind is None:
+            from vmd.devices import types
+
+            if name in types.TYPES and types.is_a(name, "device"):
+                expected = "a non-abstract" if types.TYPES[name].abstract else "a pluggable"
+                raise QmpError(f"Parameter 'driver' expects {expected} device type")
+            raise QmpError(f"'{name}' is not a valid device model name")
+        if kind.bus == _INNER:
+            raise QmpError(f"No '{_INNER}' bus found for device '{kind.name}'")
+        if not kind.pluggable:
+            raise QmpError("Parameter 'driver' expects a pluggable device type")
+        return kind
+
+    def _bus(self, kind: DeviceType, wanted: object) -> Bus | None:
+        if isinstance(wanted, str):
+            bus = buses.find_by_name(self.root, wanted)
+            if kind.bus is None or not bus.is_a(kind.bus):
+                raise QmpError(f"Device '{kind.name}' can't go on {bus.type} bus")
+            return bus
+        if kind.bus is None:
+            return None
+        found = buses.find_by_type(self.root, kind.bus)
+        if found is None or found.is_full:
+            raise QmpError(f"No '{kind.bus}' bus found for device '{kind.name}'")
+        return found
+
+    def _make(self, kind: DeviceType, identifier: object, bus: Bus | None) -> Device:
+        if not isinstance(identifier, str):
+            path = f"/machine/peripheral-anon/device[{self._anonymous_count}]"
+            return Device(kind, None, path, bus)
+        name = identifier
+        check_id(name)
+        if name in self.named or name == "type":
+            raise QmpError(f"Duplicate device ID '{name}'")
+        return Device(kind, name, f"/machine/peripheral/{name}", bus)
+
+    def _set_properties(self, device: Device, options: Mapping[str, Any]) -> None:
+        self.set_defaults(device)
+        for name, value in options.items():
+            if name not in _OWN:
+                self._set(device, name, value)
+
+    def set_defaults(self, device: Device) -> None:
+        """The values that a device has of itself, and those that -global gives its type."""
+        kind = device.type
+        device.values = {
+            info.name: info.default for info in kind.properties.values() if info.default is not None
+        }
+        for name, value in kind.values.items():
+            is_path = isinstance(value, str) and value.startswith(_RECORDED)
+            device.values[name] = device.path + value[len(_RECORDED) :] if is_path else value
+        for rule in self._machine.globals:
+            driver, name, text = rule
+            if driver == kind.name or driver in realize.ancestors(kind.name):
+                self.used_globals.add(rule)
+                try:
+                    self._set(device, name, values.Preset(text))
+                except QmpError as error:
+                    where = f"{driver}.{name}={text}"
+                    raise QmpError(f"can't apply global {where}: {error.desc}") from None
+
+    def _set(self, device: Device, name: str, value: object) -> None:
+        info = device.type.settable(name)
+        if info is None:
+            raise QmpError(f"Property '{device.type.name}.{name}' not found")
+        device.values[name] = values.judge(device.type, info, value)
+        device.given.add(name)
+
+    def _enter(self, device: Device) -> None:
+        if device.id is not None:
+            self.named[device.id] = device
+        else:
+            self.anonymous.append(device)
+            self._anonymous_count += 1
+        if device.bus is None:
+            self.loose.append(device)
+        else:
+            device.bus.devices.append(device)
+        self.add_buses(device)
+
+    def add_buses(self, device: Device) -> None:
+        """Make the buses that a device brings along."""
+        kind = device.type
+        backend = f"{device.path}/virtio-backend" if kind.backend else device.path
+        for type_, end in kind.buses:
+            name = f"{device.id}{end}" if device.id is not None else self._automatic(type_)
+            device.buses.append(
+                Bus(
+                    type_,
+                    name,
+                    f"{backend}/{name}",
+                    device,
+                    hotpluggable=realize.is_hotpluggable_bus(device, type_),
+                    most=realize.most_devices(type_),
+                )
+            )
+
+    def _automatic(self, type_: str) -> str:
+        word = type_.lower()
+        number = self._numbers.get(word, 0)
+        self._numbers[word] = number + 1
+        return f"{word}.{number}"
+
+    # Unplugging.
+
+    def remove(self, name: str) -> None:
+        """Ask for a device to go; QmpError if it may not."""
+        device = self._find(name)
+        if device.unplugging:
+            text = f"Device {device.id or device.path} is already in the process of unplug"
+            raise QmpError(text)
+        if device.bus is not None and not device.bus.hotpluggable:
+            raise QmpError(f"Bus '{device.bus.name}' does not support hotplugging")
+        if not device.type.hotpluggable:
+            raise QmpError(f"Device '{device.type.name}' does not support hotplugging")
+        if self._machine.migration.under_way:
+            raise QmpError("device_del not allowed while migrating")
+        if device.bus is not None and device.bus.is_a("PCI"):
+            device.unplugging = True
+            self.guest_runs()
+        else:
+            self._take_out(device)
+
+    def _find(self, name: str) -> Device:
+        if name in self.named:
+            return self.named[name]
+        if name.startswith("/"):
+            for device in self.all():
+                if device.path == name:
+                    return device
+            realize.refuse_removal(self._machine, name)
+        raise QmpError(f"Device '{name}' not found", DEVICE_NOT_FOUND)
+
+    def guest_runs(self) -> None:
+        """A guest that listens hears of what shall be unplugged as soon as it runs."""
+        if self._machine.guest.answers_powerdown and any(d.unplugging for d in self.users()):
+            self._machine.clock.call_later(EJECT_NS, self._eject)
+
+    def _eject(self) -> None:
+        if self._machine.guest.answers_powerdown:
+            self.take_out_waiting()
+
+    def take_out_waiting(self) -> None:
+        """The guest, or a reset, lets go of what was asked for."""
+        for device in [device for device in self.users() if device.unplugging]:
+            self._take_out(device)
+
+    def _take_out(self, device: Device) -> None:
+        for each in device.below():
+            _release(each)
+            realize.undo(self._machine, self, each)
+            if each.id is not None:
+                self.named.pop(each.id, None)
+            else:
+                self.anonymous.remove(each)
+        if device.bus is None:
+            self.loose.remove(device)
+        else:
+            device.bus.devices.remove(device)
+        self._machine.clock.call_later(GONE_NS, lambda: self._tell_gone(device))
+
+    def _tell_gone(self, device: Device) -> None:
+        for each in device.below():
+            if each.type.backend is not None:
+                self._machine.events.emit("DEVICE_DELETED", {"path": f"{each.path}/virtio-backend"})
+            data: dict[str, object] = {} if each.id is None else {"device": each.id}
+            self._machine.events.emit("DEVICE_DELETED", {**data, "path": each.path})
+
+
+def _downwards(device: Device) -> Iterator[Device]:
+    yield device
+    for bus in device.buses:
+        for child in bus.devices:
+            yield from _downwards(child)
+
+
+def _release(device: Device) -> None:
+    while device.releases:
+        device.releases.pop()()

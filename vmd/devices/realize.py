@@ -1,0 +1,92 @@
+"""What is special about single types of devices: what they ask for, bring about, and allow.
+
+Observed from the realize functions of QEMU 10.0.2's devices.
+"""
+
+from __future__ import annotations
+
+from functools import cache as once
+from typing import TYPE_CHECKING
+
+from qapi.error import QmpError
+from vmd.devices import slots
+
+if TYPE_CHECKING:
+    from vmd.devices.bus import Device
+    from vmd.devices.plugging import Devices
+    from vmd.machine import Machine
+
+_ONE_OF_A_KIND = {
+    "vmcoreinfo": "at most one vmcoreinfo device is permitted",
+    "vmgenid": "at most one vmgenid device is permitted",
+    "pvpanic": "duplicate fw_cfg file name: etc/pvpanic-port",
+}
+_CHASSIS = ("pcie-root-port", "ioh3420", "xio3130-downstream")
+
+
+@once
+def ancestors(name: str) -> frozenset[str]:
+    """The names of all types that a type is a kind of."""
+    from vmd.devices import types
+
+    return frozenset(kind.name for kind in types.ancestors(name))
+
+
+def check(machine: Machine, devices: Devices, device: Device) -> None:
+    """Refuse a device that cannot be beside the others; QmpError with QEMU's text."""
+    name = device.type.name
+    same = [other for other in devices.all() if other.type.name == name]
+    if name in _ONE_OF_A_KIND and same:
+        raise QmpError(_ONE_OF_A_KIND[name])
+    if name.startswith("virtio-balloon-pci"):
+        if any(other.type.name.startswith("virtio-balloon-pci") for other in devices.all()):
+            raise QmpError("Only one balloon device is supported")
+    elif name in _CHASSIS:
+        mine = (device.values["chassis"], device.values["slot"])
+        others = [other for other in devices.all() if other.type.name in _CHASSIS]
+        if any(mine == (other.values["chassis"], other.values["slot"]) for other in others):
+            raise QmpError("Can't add chassis slot, error -16")
+    elif name == "pci-bridge" and not device.values.get("chassis_nr"):
+        raise QmpError(
+            "Bridge chassis not specified. Each bridge is required to be assigned a unique chassis"
+            " id > 0."
+        )
+
+
+def finish(machine: Machine, devices: Devices, device: Device) -> None:
+    """What plugging a device brings about in the machine."""
+    if device.type.name == "isa-serial" and device.place["index"] == 0 and device.state is not None:
+        machine.serial = device.state.write
+
+
+def undo(machine: Machine, devices: Devices, device: Device) -> None:
+    """What taking it out does."""
+
+
+def refuse_removal(machine: Machine, path: str) -> None:
+    """QmpError if the path is that of something in the machine that is no device to unplug."""
+    from vmd.devices import composition, qom, types
+
+    found = qom.resolve(composition.compose(machine), path)
+    if found is None:
+        return
+    if not types.is_a(found.type, "device"):
+        raise QmpError(f"{path} is not a device")
+    if types.is_a(found.type, "cpu"):
+        first = path == composition.cpu_path(0)
+        text = "Boot CPU is unpluggable" if first else "acpi: device unplug not supported"
+        raise QmpError(text)
+
+
+def is_hotpluggable_bus(device: Device, type_: str) -> bool:
+    """Whether devices may come and go on a bus of this device while the machine runs."""
+    if type_ in ("PCI", "PCIE"):
+        if device.type.name in slots.DOWNSTREAM_PORTS:
+            return bool(device.values.get("hotplug", True))
+        return device.type.name in ("pci-bridge", "pcie-pci-bridge") and not device.hotplugged
+    return type_ in ("usb-bus", "virtio-serial-bus", "SCSI")
+
+
+def most_devices(type_: str) -> int | None:
+    """How many devices a bus of this type takes, by number alone."""
+    return 2 if type_ == "IDE" else None
