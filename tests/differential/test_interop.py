@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.differential.bootsector import DEFAULT_END, FIRST, PAGE
-from tests.differential.scenes import capabilities, leave, load, save
+from tests.differential.scenes import capabilities, leave, load, save, settle
 from tests.differential.stage import find_vmd, stage
 
 if TYPE_CHECKING:
@@ -119,6 +119,25 @@ def test_what_vmd_leaves_in_shared_ram_is_all_that_qemu_needs(vmd: Stage, real: 
     load_from(target)
     assert status(target) == "running"
     assert physical_memory(target, real.file("dump")) == left
+    leave(target)
+
+
+def test_what_changes_in_pages_during_a_migration_arrives_in_qemu(vmd: Stage, real: Stage) -> None:
+    patterned(vmd.file("ram"))
+    arguments = f"{ram_in('ram')} -vmd guest=dirty,rate=8M,size=4M"
+    source = vmd.start(arguments, guest="none")
+    capabilities(source, "events", "xbzrle")
+    source.qmp.execute("migrate-set-parameters", {"max-bandwidth": 4 << 20, "downtime-limit": 20})
+    source.qmp.execute("migrate", {"uri": "file:vm.state"})
+    source.qmp.wait("MIGRATION_PASS", **{"pass": 4})
+    source.qmp.execute("migrate-set-parameters", {"downtime-limit": 3000})
+    settle(source)
+    cache = source.qmp.execute("query-migrate")["xbzrle-cache"]
+    assert cache["pages"] > 0
+    target = real.start(f"{ram_in('ram.target')} -S -incoming defer")
+    load_from(target)
+    assert physical_memory(target, real.file("dump")) == vmd.file("ram").read_bytes()
+    leave(source)
     leave(target)
 
 

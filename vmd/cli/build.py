@@ -75,11 +75,9 @@ def build_machine(
             fdsets=fdsets,
             tracer=tracer,
         )
-    for given in config.globals:
-        if given.driver != "migration":
-            continue
-        with report.at(""):
-            preset(machine.migration.options, given)
+    with report.at(""):
+        migration = [given for given in config.globals if given.driver == "migration"]
+        preset(machine.migration.options, migration)
     return machine
 
 

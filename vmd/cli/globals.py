@@ -15,10 +15,13 @@ from vmd.migration.parameters import PARAMETERS as PARAMETER_ROWS
 from vmd.options import parse_boolean, parse_option_size, parse_uint8
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vmd.cli.config import GlobalRequest
     from vmd.migration.parameters import MigrationOptions
 
 CAPABILITIES = {
+    "x-xbzrle": "xbzrle",
     "x-auto-converge": "auto-converge",
     "x-events": "events",
     "mapped-ram": "mapped-ram",
@@ -32,24 +35,33 @@ PARAMETERS = {
     "x-max-bandwidth": "max-bandwidth",
     "avail-switchover-bandwidth": "avail-switchover-bandwidth",
     "x-downtime-limit": "downtime-limit",
+    "xbzrle-cache-size": "xbzrle-cache-size",
     "mode": "mode",
     "zero-page-detection": "zero-page-detection",
 }
 
 
-def preset(options: MigrationOptions, request: GlobalRequest) -> None:
-    """Apply one to the driver `migration`; QmpError with QEMU's text."""
-    name = request.property
-    try:
-        if name in CAPABILITIES:
-            options.set_capabilities([(CAPABILITIES[name], parse_boolean(name, request.value))])
-            return
-        if name not in PARAMETERS:
-            raise QmpError(f"Property 'migration.{name}' not found")
-        value = _parse(name, request.value)
-    except QmpError as error:
-        raise QmpError(f"can't apply global {request}: {error.desc}", hint=error.hint) from None
-    options.set_parameters({PARAMETERS[name]: value})
+def preset(options: MigrationOptions, requests: Iterable[GlobalRequest]) -> None:
+    """Apply those to the driver `migration`; QmpError with QEMU's text.
+
+    What goes together is judged when all are known.
+    """
+    capabilities: list[tuple[str, bool]] = []
+    parameters: dict[str, object] = {}
+    for request in requests:
+        name = request.property
+        try:
+            if name in CAPABILITIES:
+                capabilities.append((CAPABILITIES[name], parse_boolean(name, request.value)))
+            elif name in PARAMETERS:
+                parameters[PARAMETERS[name]] = _parse(name, request.value)
+            else:
+                raise QmpError(f"Property 'migration.{name}' not found")
+        except QmpError as error:
+            text = f"can't apply global {request}: {error.desc}"
+            raise QmpError(text, hint=error.hint) from None
+    options.set_parameters(parameters)
+    options.set_capabilities(capabilities)
 
 
 def _parse(name: str, text: str) -> object:

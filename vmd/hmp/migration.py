@@ -123,6 +123,8 @@ def info_migrate(machine: Machine, hmp: Hmp) -> None:
             hmp.print(f"{label}: {info[member]} ms\n")
     if "ram" in info:
         _print_ram(info["ram"], hmp)
+    if "xbzrle-cache" in info:
+        _print_xbzrle(info["xbzrle-cache"], hmp)
     if "cpu-throttle-percentage" in info:
         hmp.print(f"cpu throttle percentage: {info['cpu-throttle-percentage']}\n")
 
@@ -159,6 +161,16 @@ def _print_ram(ram: dict[str, Any], hmp: Hmp) -> None:
     for member, label in (("precopy-bytes", "precopy"), ("downtime-bytes", "downtime")):
         if ram[member]:
             hmp.print(f"{label} ram: {ram[member] >> 10} kbytes\n")
+
+
+def _print_xbzrle(cache: dict[str, Any], hmp: Hmp) -> None:
+    hmp.print(f"cache size: {cache['cache-size']} bytes\n")
+    hmp.print(f"xbzrle transferred: {cache['bytes'] >> 10} kbytes\n")
+    hmp.print(f"xbzrle pages: {cache['pages']} pages\n")
+    hmp.print(f"xbzrle cache miss: {cache['cache-miss']} pages\n")
+    hmp.print(f"xbzrle cache miss rate: {cache['cache-miss-rate']:.2f}\n")
+    hmp.print(f"xbzrle encoding rate: {cache['encoding-rate']:.2f}\n")
+    hmp.print(f"xbzrle overflow: {cache['overflow']}\n")
 
 
 def _names(names: Iterable[str]) -> Completer:

@@ -134,6 +134,9 @@ class Migration:
         if outgoing.status in _WITH_FIGURES:
             info |= outgoing.times()
             info["ram"] = outgoing.stats.ram(PAGE_SIZE)
+            if self.options.is_on("xbzrle"):
+                cache_size = self.options.number("xbzrle-cache-size")
+                info["xbzrle-cache"] = outgoing.xbzrle.query(cache_size)
             if percentage := self._vm.guest.throttle_percentage:
                 info["cpu-throttle-percentage"] = percentage
         return info

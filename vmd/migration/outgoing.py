@@ -24,6 +24,7 @@ from vmd.migration.state import (
     step,
 )
 from vmd.migration.throttle import Throttle
+from vmd.migration.xbzrle import XbzrleCounters
 from vmd.runstate import LIVE, RunState
 from vmd.worker import Worker
 
@@ -76,6 +77,7 @@ class Outgoing:
         self.status = MigrationStatus.NONE
         self.error: str | None = None
         self.stats = MigrationStats()
+        self.xbzrle = XbzrleCounters()
         self._old_state: RunState | None = None
         self._saver: Saver | None = None
         self._worker = Worker()
@@ -86,6 +88,7 @@ class Outgoing:
         self._window = RateWindow(vm.clock, options, self.stats)
         self._dirt = DirtRate(vm.clock, self.stats)
         self._throttle = Throttle(vm.clock, options, self.stats, vm.guest)
+        self._pages_before = 0  # sent up to the last measuring period
         self._ram_flows = False
 
     # Called by the commands.
@@ -196,7 +199,7 @@ class Outgoing:
         def begin() -> int:
             # In the worker: it may have to write, and to import numpy (which is setup, and no
             # part of the first rate window).
-            self._saver = saver = make_saver(self._vm, self._options)
+            self._saver = saver = make_saver(self._vm, self._options, self.xbzrle)
             head = save.head(self._vm, self._options)
             early = save.early(self._vm, self._carried)
             return saver.start(channel, head, early)
@@ -328,6 +331,9 @@ class Outgoing:
         self.stats.remaining = saver.pending
         if self._dirt.synced(fresh, saver.pending):
             self._throttle.judge(self._dirt.dirtied * PAGE_SIZE)
+            pages = self.stats.normal + self.stats.duplicate + self.xbzrle.pages
+            self.xbzrle.measure(pages - self._pages_before)
+            self._pages_before = pages
         self._announce_pass(self.stats.dirty_sync_count)
         return saver.pending
 

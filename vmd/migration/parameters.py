@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from qapi.error import QmpError
+from vmd.memory import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 CAPABILITIES = (
+    "xbzrle",
     "auto-converge",
     "events",
     "pause-before-switchover",
@@ -24,7 +26,7 @@ CAPABILITIES = (
 )
 """In QEMU's order."""
 
-CONFLICTS: tuple[tuple[str, str, str], ...] = ()
+CONFLICTS = (("mapped-ram", "xbzrle", "Mapped-ram migration is incompatible with xbzrle"),)
 """Two capabilities that cannot both be on, and what is said about them; in the order of checks."""
 
 
@@ -37,6 +39,12 @@ def _range(low: int, high: int, expects: str) -> Callable[[object], str | None]:
 
 def _percent(high: int) -> Callable[[object], str | None]:
     return _range(1, high, f"an integer in the range of 1 to {high}")
+
+
+def _power_of_two(value: object) -> str | None:
+    if isinstance(value, int) and value >= PAGE_SIZE and not value & (value - 1):
+        return None
+    return "a power of two no less than the target page size"
 
 
 # How a value is typed at the human monitor, and what it is on the wire
@@ -80,6 +88,7 @@ PARAMETERS: dict[str, Parameter] = {
             _range(0, 2_000_000, "an integer in the range of 0 to (2000 * 1000) ms"),
         ),
         Parameter("zero-page-detection", "multifd", CHOICE),
+        Parameter("xbzrle-cache-size", 64 << 20, SIZE, " bytes", _power_of_two),
         Parameter("mode", "normal", CHOICE),
     )
 }

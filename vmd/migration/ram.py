@@ -10,12 +10,15 @@ thread; the two never at the same time.
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from vmd.memory.dirty import PAGE_BITS, PAGE_SIZE
 from vmd.migration.scan import RamScan
 from vmd.migration.stream import (
     SECTION_END,
     SECTION_PART,
     SECTION_START,
+    be16,
     be64,
     cstr,
     footer,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from vmd.memory import RamBlock
+    from vmd.migration.xbzrle import Xbzrle
 
     Buffer = bytes | bytearray | memoryview
 
@@ -74,7 +78,8 @@ class RamSaver:
 
     Blocks are sent largest first. With `ignore_shared` the table tells guest addresses and
     shared files are left out. With `send_pages` off only the table is sent (cpr-transfer). With
-    `detect_zero` off zero pages are sent like any other.
+    `detect_zero` off zero pages are sent like any other. With `xbzrle` the rounds after the first
+    send only what has changed in a page.
 
     Counters, all of them of what was made so far: `duplicate` and `normal` pages, and `ram_bytes`
     as QEMU counts them (records, and 8 bytes for each PART).
@@ -88,6 +93,7 @@ class RamSaver:
         detect_zero: bool = True,
         send_pages: bool = True,
         section_id: int = 1,
+        xbzrle: Xbzrle | None = None,
     ) -> None:
         self._table = sorted(blocks, key=lambda block: -block.max_size)
         self._scan = RamScan(
@@ -100,6 +106,11 @@ class RamSaver:
         self._pool: list[Any] = []  # buffers, used again for every part
         self._pool_used = 0
         self._is_ending = False
+        self._xbzrle = xbzrle
+        self._syncs = 0
+        ends = accumulate((block.max_size for block in self._table), initial=0)
+        # Of the blocks' first pages, for XBZRLE's cache
+        self._addresses = {b.idstr: start for b, start in zip(self._table, ends, strict=False)}
         self.total = self._scan.total
         self.duplicate = 0
         self.normal = 0
@@ -147,6 +158,7 @@ class RamSaver:
 
     def sync(self) -> int:
         """Take over the dirty log; returns how many pages were not pending before."""
+        self._syncs += 1
         return self._scan.sync()
 
     def part(self, max_bytes: int) -> list[Buffer] | None:
@@ -199,6 +211,8 @@ class RamSaver:
         """Records of the pages in `runs`. A later round's pages have all been written to."""
         import numpy as np
 
+        if self._xbzrle is not None and self._scan.rounds:
+            return self._changes(self._xbzrle, block, runs)
         index = np.concatenate([np.arange(p, p + n, dtype=np.uint64) for p, n in runs])
         untouched = np.zeros(len(index), bool)
         if first_round:
@@ -211,16 +225,46 @@ class RamSaver:
             made.append(self._unnamed_records(block, index, untouched))
         return made
 
+    def _changes(
+        self, xbzrle: Xbzrle, block: RamBlock, runs: list[tuple[int, int]]
+    ) -> list[Buffer]:
+        """Records of pages of which something may have been sent before; of some there is none."""
+        made: list[Buffer] = []
+        base = self._addresses[block.idstr]
+        for page in (page for first, count in runs for page in range(first, first + count)):
+            start = page << PAGE_BITS
+            # One copy, for the guest goes on writing: what is encoded, cached and sent is the same.
+            data = bytes(block.view[start : start + PAGE_SIZE])
+            if self._detect_zero and not any(data):
+                self.duplicate += 1
+                xbzrle.zero(base + start, self._syncs)
+                made += [self._head(block, start, ZERO), b"\0"]
+                continue
+            change = xbzrle.change(base + start, data, self._syncs, last=self._is_ending)
+            if change is None:
+                self.normal += 1
+                made += [self._head(block, start, PAGE), data]
+            elif change:
+                head = self._head(block, start, XBZRLE)
+                made.append(head + b"\1" + be16(len(change)) + change)
+        return made
+
+    def _head(self, block: RamBlock, start: int, kind: int) -> bytes:
+        """What a record begins with; it names its block if the last one was about another."""
+        if self._named is block:
+            return be64(start | kind | CONTINUE)
+        self._named = block
+        return be64(start | kind) + cstr(block.idstr)
+
     def _named_record(self, block: RamBlock, page: int, untouched: bool) -> bytes:
         """A record that names its block, as the first one of a block does."""
-        self._named = block
         start = page << PAGE_BITS
         data = bytes(PAGE_SIZE) if untouched else bytes(block.view[start : start + PAGE_SIZE])
         if self._detect_zero and not any(data):
             self.duplicate += 1
-            return be64(start | ZERO) + cstr(block.idstr) + b"\0"
+            return self._head(block, start, ZERO) + b"\0"
         self.normal += 1
-        return be64(start | PAGE) + cstr(block.idstr) + data
+        return self._head(block, start, PAGE) + data
 
     def _unnamed_records(self, block: RamBlock, index: Any, untouched: Any) -> memoryview:
         """Records of the pages `index`; those that are `untouched` are not read."""

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from vmd.migration import save
 from vmd.migration.ram import RamSaver
+from vmd.migration.xbzrle import Xbzrle
 
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from vmd.migration.parameters import MigrationOptions
     from vmd.migration.vm import Vm
+    from vmd.migration.xbzrle import XbzrleCounters
 
     class Saver(Protocol):
         """One machine's RAM on its way out.
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 
-def make_saver(vm: Vm, options: MigrationOptions) -> Saver:
+def make_saver(vm: Vm, options: MigrationOptions, counters: XbzrleCounters) -> Saver:
     """The saver that the capabilities ask for. Imports numpy if there is RAM to send."""
     ignore_shared = options.is_on("x-ignore-shared")
     detect_zero = options.parameters["zero-page-detection"] != "none"
@@ -53,11 +55,15 @@ def make_saver(vm: Vm, options: MigrationOptions) -> Saver:
             section_id=section_id,
         )
     else:
+        xbzrle = None
+        if options.is_on("xbzrle"):
+            xbzrle = Xbzrle(lambda: options.number("xbzrle-cache-size"), counters)
         saver = RamSaver(
             vm.ram_blocks,
             ignore_shared=ignore_shared,
             detect_zero=detect_zero,
             section_id=section_id,
+            xbzrle=xbzrle,
         )
     if saver.total:
         import numpy  # noqa: F401

@@ -28,6 +28,7 @@ class RamScan:
         self._blocks = list(blocks)
         self._at = 0  # index of the block that the walk is in
         self._extent: tuple[int, bool] | None = None  # (first page behind it, has data)
+        self.rounds = 0  # how often the walk has been through all blocks
         self.total = sum(block.size for block in self._blocks)
 
     @property
@@ -80,6 +81,7 @@ class RamScan:
 
     def _next_block(self) -> None:
         self._at = (self._at + 1) % len(self._blocks)
+        self.rounds += not self._at
         self._extent = None
         pending = self._blocks[self._at].pending
         assert pending is not None

@@ -50,6 +50,10 @@ def numbers_that_parameters_take(stage: Stage) -> None:
         attempt(max_cpu_throttle=value)
     attempt(cpu_throttle_initial=21)
     attempt(cpu_throttle_initial=30, max_cpu_throttle=40)
+    for value in (0, 4095, 4096, 8192, 3 * 4096, -1, -4096, 2**62, 2**63, 1.5, "1"):
+        attempt(xbzrle_cache_size=value)
+    attempt(xbzrle_cache_size=3, max_cpu_throttle=0)
+    attempt(xbzrle_cache_size=3, downtime_limit=2000001)
     attempt(cpu_throttle_tailslow="on")
     attempt(cpu_throttle_tailslow=True)
     attempt(
@@ -74,6 +78,7 @@ def numbers_typed_at_the_human_monitor(stage: Stage) -> None:
         ("max-cpu-throttle", "5 100 40"),
         ("downtime-limit", "abc 1.5 1.5k -1 18446744073709551616 2000001 1k"),
         ("max-bandwidth", "abc -1 1.5 4k 8796093022207"),
+        ("xbzrle-cache-size", "1k 5000 64k 1.5k abc 4k -4096 0 0x10000 18446744073709551616 1M"),
         ("mode", "fast cpr-reboot"),
         ("zero-page-detection", "no none"),
     ):
@@ -99,10 +104,56 @@ def parameters_given_as_globals(stage: Stage) -> None:
         "x-cpu-throttle-tailslow=maybe",
         "x-auto-converge=maybe",
         "auto-converge=on",
+        "xbzrle-cache-size=5000",
+        "x-xbzrle-cache-size=8192",
+        "xbzrle=on",
+        "x-mapped-ram=on",
     ):
         stage.refused(f"{NONE} -global migration.{option}")
     options = ("x-auto-converge=on", "max-cpu-throttle=50", "x-cpu-throttle-tailslow=on")
     machine = stage.start(f"{NONE} {' '.join(f'-global migration.{o}' for o in options)}")
     machine.qmp.execute("query-migrate-capabilities", optional=True)
     machine.qmp.execute("query-migrate-parameters", optional=True)
+    leave(machine)
+
+
+def capabilities_that_do_not_go_together(stage: Stage) -> None:
+    machine = stage.start(NONE, human="pipe")
+    capabilities(machine, "mapped-ram", "xbzrle")
+    capabilities(machine, "xbzrle", "events")
+    capabilities(machine, "events", "mapped-ram")
+    machine.human.type("migrate_set_capability mapped-ram on")
+    machine.qmp.execute("query-migrate-capabilities", optional=True)
+    states = [("xbzrle", False), ("mapped-ram", True), ("auto-converge", True)]
+    arguments = [{"capability": name, "state": state} for name, state in states]
+    machine.qmp.execute("migrate-set-capabilities", {"capabilities": arguments})
+    machine.human.type("migrate_set_capability xbzrle on")
+    machine.human.type("info migrate_capabilities", optional=True)
+    leave(machine)
+    stage.refused(f"{NONE} -global migration.x-xbzrle=on -global migration.mapped-ram=on")
+
+
+def nothing_changes_during_a_migration(stage: Stage) -> None:
+    machine = _slowly(stage)
+    capabilities(machine, "xbzrle")
+    capabilities(machine)
+    machine.qmp.execute("migrate-set-parameters", {"mode": "cpr-reboot", "downtime-limit": 10})
+    machine.qmp.execute("migrate-set-parameters", {"xbzrle-cache-size": 8192})
+    machine.qmp.execute("query-migrate-parameters", optional=True)
+    machine.qmp.execute("migrate_cancel")
+    settle(machine, "cancelled")
+    capabilities(machine, "xbzrle")
+    leave(machine)
+
+
+def changes_in_pages_that_nobody_writes(stage: Stage) -> None:
+    ram_full_of_data(stage)
+    stage.exact = True
+    machine = stage.start(f"{PRIVATE} -S", human="pipe")
+    capabilities(machine, "events", "xbzrle")
+    machine.qmp.execute("migrate-set-parameters", {"max-bandwidth": 0, "mode": "cpr-reboot"})
+    machine.qmp.execute("migrate", {"uri": "file:vm.state"})
+    settle(machine)
+    machine.qmp.execute("query-migrate")
+    machine.human.type("info migrate")
     leave(machine)
