@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import contextlib
 import queue
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,7 +42,8 @@ class Worker:
                 outcome: tuple[T | None, BaseException | None] = (call(), None)
             except BaseException as error:
                 outcome = (None, error)
-            if not loop.is_closed():
+            # A loop that has closed meanwhile has nobody who waits.
+            with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(tell, *outcome)
 
         if not self._runs:

@@ -158,27 +158,6 @@ async def test_without_a_frontend_nothing_is_read(stage: Stage, path: str) -> No
         await late.has_input(b"waiting")
 
 
-async def test_disconnect_sends_everything_first(stage: Stage, path: str) -> None:
-    device, listener = await stage.open(server(path))
-    with closing(dial(path)) as peer:
-        await listener.hears("opened")
-        data = bytes(1 << 20)
-        device.write(data)
-        device.disconnect()
-        assert await read_exactly(peer, len(data)) == data
-        assert await read(peer) == b""
-    await listener.hears("closed")
-
-
-async def test_disconnect_gives_up_on_a_peer_that_leaves(stage: Stage, path: str) -> None:
-    device, listener = await stage.open(server(path))
-    with closing(dial(path)):
-        await listener.hears("opened")
-        device.write(bytes(1 << 20))
-        device.disconnect()
-    await listener.hears("closed")
-
-
 async def test_abort_drops_what_the_peer_has_not_taken(stage: Stage, path: str) -> None:
     device, listener = await stage.open(server(path))
     with closing(dial(path)) as peer:
@@ -262,21 +241,21 @@ async def test_each_message_brings_its_own_descriptor(stage: Stage, path: str) -
     taken: list[tuple[bytes, int]] = []
 
     def take(data: bytes) -> None:
-        fd = device.take_fd()
-        assert fd is not None
-        taken.append((data, os.fstat(fd).st_ino))
-        os.close(fd)
         listener.heard.append(data)
         listener.happened.set()
+        fd = device.take_fd()
+        if fd is not None:
+            taken.append((data, os.fstat(fd).st_ino))
+            os.close(fd)
 
     listener.received = take  # type: ignore[method-assign]
     pipes = [os.pipe(), os.pipe()]
     with closing(dial(path)) as peer:
         for number, (reader, _) in enumerate(pipes):
-            send_fds(peer, b"cmd%d" % number, reader)
-        await listener.has_input(b"cmd0cmd1")
+            send_fds(peer, b"%d cmd" % number, reader)
+        await listener.has_input(b"0 cmd1 cmd")
         assert taken == [
-            (b"cmd%d" % number, os.fstat(reader).st_ino) for number, (reader, _) in enumerate(pipes)
+            (b"%d" % number, os.fstat(reader).st_ino) for number, (reader, _) in enumerate(pipes)
         ]
     for fd in (fd for pair in pipes for fd in pair):
         os.close(fd)
@@ -452,3 +431,72 @@ async def test_output_is_logged_as_well(stage: Stage, path: str, tmp_path: Path)
         device.write(b"new")
         assert await read(peer) == b"new"
     assert log.read_bytes() == b"old new"
+
+
+async def test_bytes_without_descriptors_are_read_before_those_that_bring_some(
+    stage: Stage, path: str
+) -> None:
+    device, listener = await stage.open(server(path))
+    reader, writer = os.pipe()
+    with closing(dial(path)) as peer:
+        await listener.hears("opened")
+        device.pause_reading()
+        peer.send(b"first ")
+        peer.send(b"second ")
+        send_fds(peer, b"third ", reader)
+        peer.send(b"fourth")
+        had_fd: list[bool] = []
+
+        def look(data: bytes) -> None:
+            listener.heard.append(data)
+            listener.happened.set()
+            fd = device.take_fd()
+            had_fd.append(fd is not None)
+            if fd is not None:
+                os.close(fd)
+
+        listener.received = look  # type: ignore[method-assign]
+        device.resume_reading()
+        await listener.has_input(b"first second third fourth")
+    assert listener.heard[1:3] == [b"first second ", b"t"]
+    assert had_fd[:2] == [False, True]
+    assert not any(had_fd[2:])
+    os.close(reader)
+    os.close(writer)
+
+
+async def test_a_path_may_fill_all_its_room(stage: Stage, tmp_path: Path) -> None:
+    path = str(tmp_path / "s").ljust(108, "s")
+    _, there = await stage.open(server(path))
+    client, here = await stage.open(f"unix:{path}")
+    await there.hears("opened")
+    await here.hears("opened")
+    assert client.filename == f"unix:{path}"
+    assert os.path.exists(path)
+
+
+async def test_a_last_byte_with_a_descriptor_waits_for_its_reader(stage: Stage, path: str) -> None:
+    device, listener = await stage.open(server(path))
+    reader, writer = os.pipe()
+    with closing(dial(path)) as peer:
+        await listener.hears("opened")
+        device.pause_reading()
+        peer.send(b"first")
+        send_fds(peer, b"!", reader)
+
+        def pause(data: bytes) -> None:
+            listener.heard.append(data)
+            listener.happened.set()
+            device.pause_reading()
+
+        listener.received = pause  # type: ignore[method-assign]
+        device.resume_reading()
+        await listener.has_input(b"first")
+        assert device.take_fd() is None
+        device.resume_reading()
+        await listener.has_input(b"first!")
+        fd = device.take_fd()
+        assert fd is not None
+        os.close(fd)
+    os.close(reader)
+    os.close(writer)

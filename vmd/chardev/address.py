@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import stat
+import sys
 from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
@@ -43,9 +44,9 @@ def describe(address: Mapping[str, Any]) -> str:
 
 def _unix_name(data: Mapping[str, Any]) -> str | bytes:
     path = os.fsencode(str(data["path"]))
-    # An abstract name spends a byte on its leading zero, a path one on its final zero.
+    # An abstract name spends a byte on its leading zero; a path needs no final one.
     room = PATH_MAX - 1 if data.get("abstract") else PATH_MAX
-    if len(path) + 1 > PATH_MAX:
+    if len(path) > room:
         raise QmpError(
             f"UNIX socket path '{data['path']}' is too long",
             hint=f"Path must be less than {room} bytes",
@@ -54,6 +55,16 @@ def _unix_name(data: Mapping[str, Any]) -> str | bytes:
         return path
     name = b"\0" + path
     return name if data.get("tight", True) else name.ljust(PATH_MAX, b"\0")
+
+
+def _call(function: str, local: socket.socket, path: bytes) -> None:
+    """bind or connect with a path that fills its field: Python's own want a final zero."""
+    import ctypes
+
+    name = socket.AF_UNIX.to_bytes(2, sys.byteorder) + path
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, function)(local.fileno(), name, len(name)) != 0:
+        raise OSError(ctypes.get_errno(), "")
 
 
 def _temporary_path() -> str:
@@ -90,7 +101,10 @@ def _listen_unix(data: Mapping[str, Any]) -> socket.socket:
                     f"Failed to unlink socket {data['path']}: {strerror(error)}"
                 ) from None
         try:
-            listener.bind(name)
+            if len(name) < PATH_MAX or data.get("abstract"):
+                listener.bind(name)
+            else:
+                _call("bind", listener, os.fsencode(name))
             listener.listen(BACKLOG)
         except OSError as error:
             raise QmpError(f"Failed to bind socket to {data['path']}: {strerror(error)}") from None
@@ -231,7 +245,10 @@ async def connect(loop: asyncio.AbstractEventLoop, address: Mapping[str, Any]) -
         kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
         peer = socket.socket(family, kind, _protocol(data))
         try:
-            await loop.sock_connect(peer, name)
+            if isinstance(name, bytes) and len(name) == PATH_MAX and name[:1] != b"\0":
+                _call("connect", peer, name)
+            else:
+                await loop.sock_connect(peer, name)
             if data.get("keep-alive"):
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             return peer

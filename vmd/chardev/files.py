@@ -81,10 +81,6 @@ class DescriptorDriver:
     def take_fd(self) -> int | None:
         return None
 
-    def disconnect(self) -> None:
-        # There is no connection to end: a file stays open as long as its chardev.
-        pass
-
     def abort(self) -> None:
         if self._stream is not None:
             self._stream.discard_output()

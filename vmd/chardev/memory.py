@@ -63,9 +63,6 @@ class MemoryDriver:
     def take_fd(self) -> int | None:
         return None
 
-    def disconnect(self) -> None:
-        pass
-
     def abort(self) -> None:
         pass
 

@@ -81,9 +81,6 @@ class MuxPort:
     def take_fd(self) -> int | None:
         return self._mux.base.take_fd()
 
-    def disconnect(self) -> None:
-        self._mux.base.disconnect()
-
     def abort(self) -> None:
         self._mux.base.abort()
 
@@ -311,9 +308,6 @@ class MuxDriver:
 
     def take_fd(self) -> int | None:
         return self.base.take_fd()
-
-    def disconnect(self) -> None:
-        self.base.disconnect()
 
     def abort(self) -> None:
         self.base.abort()

@@ -131,10 +131,6 @@ class PtyDriver:
     def take_fd(self) -> int | None:
         return None
 
-    def disconnect(self) -> None:
-        # The other side holds its end; there is nothing to close but the pty itself.
-        pass
-
     def abort(self) -> None:
         if self._stream is not None:
             self.ended()

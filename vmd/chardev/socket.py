@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 READ_SIZE = 64 * 1024
 MAX_FDS = 16
+_UNREAD = bytearray(READ_SIZE)  # what is only looked at goes there, and is never used
 FD_SPACE = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 
 
@@ -66,6 +67,7 @@ class SocketDriver:
         self._stream: Stream | None = None
         self._filter: TelnetFilter | None = None
         self._fds: list[int] = []
+        self._held: tuple[bytes, list[int]] | None = None  # was read, and waits for its turn
         self._dialler: asyncio.Task[None] | None = None
         self._dial_failed = False
         self._unlink: str | None = None
@@ -172,17 +174,43 @@ class SocketDriver:
         return self._peer.recv(READ_SIZE)
 
     def _read_with_fds(self) -> bytes:
+        """Read up to the byte that brings descriptors; it comes next, by itself.
+
+        A descriptor belongs to whoever reads its byte. The kernel would give it together with bytes
+        that came before, and does not say which is its own: only reading each by itself shows it.
+        """
         assert self._peer is not None
-        data, ancillary, _, _ = self._peer.recvmsg(READ_SIZE, FD_SPACE, socket.MSG_CMSG_CLOEXEC)
-        if ancillary:
-            # A byte that brings descriptors drops the set that nobody took.
-            self._drop_fds()
-            for level, kind, payload in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    fds = array.array("i")
-                    fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-                    self._fds.extend(fds)
-        return data
+        if self._held is not None:
+            return self._take_held()
+        count, _, flags, _ = self._peer.recvmsg_into((_UNREAD,), 0, socket.MSG_PEEK)
+        if not flags & socket.MSG_CTRUNC:
+            return self._peer.recv(count) if count else b""
+        plain = bytearray()
+        for _ in range(count):
+            byte, ancillary, _, _ = self._peer.recvmsg(1, FD_SPACE, socket.MSG_CMSG_CLOEXEC)
+            if ancillary:
+                self._held = byte, _descriptors(ancillary)
+                break
+            plain += byte
+        if self._held is None:
+            return bytes(plain)
+        if not plain:
+            return self._take_held()
+        # There may be nothing behind it that would make the socket readable.
+        self._loop.call_soon(self._read_held)
+        return bytes(plain)
+
+    def _take_held(self) -> bytes:
+        """The byte that brought descriptors. They replace those that nobody took."""
+        assert self._held is not None
+        (byte, fds), self._held = self._held, None
+        _close_all(self._fds)
+        self._fds = fds
+        return byte
+
+    def _read_held(self) -> None:
+        if self._held is not None and self._stream is not None and self._stream.reading:
+            self.receive(self._take_held())
 
     def receive(self, data: bytes) -> None:
         if self._filter is not None:
@@ -209,13 +237,11 @@ class SocketDriver:
             self._peer.close()
             self._peer = None
         self._filter = None
-        self._drop_fds()
+        _close_all(self._fds)
+        if self._held is not None:
+            _close_all(self._held[1])
+            self._held = None
         self.filename = self._idle_name()
-
-    def _drop_fds(self) -> None:
-        for fd in self._fds:
-            os.close(fd)
-        self._fds.clear()
 
     # The side of the chardev
 
@@ -234,17 +260,15 @@ class SocketDriver:
     def resume(self) -> None:
         if self._stream is not None:
             self._stream.resume()
+            if self._held is not None:
+                self._loop.call_soon(self._read_held)
 
     def take_fd(self) -> int | None:
         if not self._fds:
             return None
         first = self._fds.pop(0)
-        self._drop_fds()
+        _close_all(self._fds)
         return first
-
-    def disconnect(self) -> None:
-        if self._stream is not None:
-            self._stream.finish(self.ended)
 
     def abort(self) -> None:
         if self._stream is not None:
@@ -273,3 +297,17 @@ class SocketDriver:
             self._unlink = None
         self._reconnect_ms = 0
         self._hang_up()
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    found = array.array("i")
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found.frombytes(payload[: len(payload) - len(payload) % found.itemsize])
+    return list(found)
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+    fds.clear()

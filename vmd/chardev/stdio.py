@@ -140,9 +140,6 @@ class StdioDriver:
     def take_fd(self) -> int | None:
         return None
 
-    def disconnect(self) -> None:
-        pass
-
     def abort(self) -> None:
         if self._stream is not None:
             self._stream.discard_output()

@@ -35,7 +35,6 @@ class Stream:
     """
 
     __slots__ = (
-        "_closing",
         "_hangup",
         "_loop",
         "_polled",
@@ -69,7 +68,6 @@ class Stream:
         self._polled = True  # False: epoll refuses the source (a plain file), which is always ready
         self._pump: asyncio.Handle | None = None
         self._hangup: HangupWatch | None = None
-        self._closing: Callable[[], None] | None = None
         self._write_failed = False
 
     # Input
@@ -79,7 +77,7 @@ class Stream:
         return self._reading
 
     def resume(self) -> None:
-        if self._reading or self._source is None or self._closing is not None:
+        if self._reading or self._source is None:
             return
         self._reading = True
         if self._hangup is not None:
@@ -100,7 +98,7 @@ class Stream:
                 self._loop.remove_reader(self._source)
             elif self._pump is not None:
                 self._pump.cancel()
-        if watch_hangup and self._polled and self._source is not None and self._closing is None:
+        if watch_hangup and self._polled and self._source is not None:
             if self._hangup is None:
                 self._hangup = HangupWatch(self._loop, self._source, self._sink.ended)
             self._hangup.start()
@@ -159,23 +157,8 @@ class Stream:
             self._drop_output()
         if not self._queue:
             self._stop_writing()
-            if self._closing is not None:
-                self._closing()
-                return
         if not self._queue or before > LOW_WATER >= self.backlog:
             self._sink.drained()
-
-    def finish(self, then: Callable[[], None]) -> None:
-        """Read no more; call `then` when all that was written is out (perhaps at once)."""
-        if self._closing is None:
-            self.pause(watch_hangup=False)
-            self._closing = then
-            if self._queue:
-                # A peer that leaves without reading must not keep the stream for ever.
-                self._hangup = self._hangup or HangupWatch(self._loop, self._target or 0, then)
-                self._hangup.start()
-            else:
-                then()
 
     def stop(self) -> None:
         """Leave the event loop; unsent output is dropped."""
