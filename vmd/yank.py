@@ -1,6 +1,7 @@
 """Connections that can be cut when a peer hangs. Observed from util/yank.c.
 
-An instance is the schema's YankInstance. A migration to a file is one too, but has nothing to cut.
+An instance is the schema's YankInstance. A migration to a file or into a command is one too, but
+has nothing to cut.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ def _cuts(machine: Machine) -> list[tuple[dict[str, object], Callable[[], None]]
     cuts: list[tuple[dict[str, object], Callable[[], None]]] = [
         ({"type": "chardev", "id": label}, cut) for label, cut in sockets.items()
     ]
-    if machine.migration.uses_memory:
-        cuts.append(({"type": "migration"}, lambda: None))
+    if machine.migration.can_be_yanked:
+        cuts.append(({"type": "migration"}, machine.migration.yank))
     return cuts
 
 

@@ -93,6 +93,31 @@ class Machine:
         return code
 
 
+class Listener:
+    """A peer that a migration goes to: it does what no program does."""
+
+    def __init__(self, server: socket.socket, open_things: contextlib.ExitStack) -> None:
+        server.settimeout(GUARD)
+        self._server = server
+        self._open = open_things
+
+    def accept(self) -> socket.socket:
+        """Wait for the subject to connect."""
+        peer, _ = self._server.accept()
+        peer.settimeout(GUARD)
+        return self._open.enter_context(peer)
+
+
+def drained(peer: socket.socket, end: bytes) -> None:
+    """Read up to the first chunk that ends so."""
+    last = b""
+    while not last.endswith(end):
+        data = peer.recv(1 << 20)
+        if not data:
+            raise Stuck(f"the stream ends before {end!r}")
+        last = last[-len(end) :] + data
+
+
 class Stage:
     """Plays one question; `transcript` is what comes of it."""
 
@@ -181,6 +206,13 @@ class Stage:
         wire = Wire(sock.fileno(), sock.detach())
         self._open.callback(wire.close)
         return wire
+
+    def listener(self, path: str) -> Listener:
+        """A peer that listens on a unix socket in the stage's directory."""
+        server = self._open.enter_context(socket.socket(socket.AF_UNIX))
+        server.bind(os.path.relpath(self.directory / path))
+        server.listen(1)
+        return Listener(server, self._open)
 
     def human(self, wire: Wire) -> Human:
         """Someone at a human monitor that `connect` has reached."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pyte
@@ -34,9 +35,15 @@ class Wire:
         self._writer = writer
         self.ended = False
 
-    def write(self, data: bytes) -> None:
-        """Send everything; a peer that has gone is noticed by the next read."""
+    def write(self, data: bytes, fd: int | None = None) -> None:
+        """Send everything; a peer that has gone is noticed by the next read.
+
+        `fd`: a descriptor that goes with the first byte (over a unix socket).
+        """
         try:
+            if fd is not None:
+                with socket.socket(fileno=os.dup(self._writer)) as connection:
+                    data = data[socket.send_fds(connection, [data], [fd]) :]
             while data:
                 data = data[os.write(self._writer, data) :]
         except (BrokenPipeError, ConnectionResetError):
@@ -92,11 +99,12 @@ class Qmp:
         view: Callable[[Any], Any] = lambda value: value,
         quietly: bool = False,
         optional: bool = False,
+        fd: int | None = None,
     ) -> Any:
         """Run one command; returns what it returned, or its error object.
 
         `view` picks what of the return value is noted; with `quietly` only events are; with
-        `optional` its members are noted one by one, as what vmd may lack.
+        `optional` its members are noted one by one, as what vmd may lack. `fd` is handed over.
         """
         request: dict[str, Any] = {"execute": command}
         if arguments is not None:
@@ -104,7 +112,7 @@ class Qmp:
         if not quietly:
             self._note(f"{self._label}-> {command}", arguments)
         self._unawaited.clear()
-        self._wire.write(json.dumps(request).encode() + b"\r\n")
+        self._wire.write(json.dumps(request).encode() + b"\r\n", fd)
         if not optional:
             return self._answer(command, view, quietly)
         answer = self._answer(command, quietly=True)

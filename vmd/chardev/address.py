@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PATH_MAX = 108
 BACKLOG = 1
+CONNECTING = socket.AI_CANONNAME | socket.AI_V4MAPPED | socket.AI_ADDRCONFIG
 NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 _FD = r"-?[0-9]+"
@@ -135,7 +136,8 @@ def _resolve(data: Mapping[str, Any], passive: bool) -> list[tuple[int, Any]]:
             family,
             socket.SOCK_STREAM,
             0,
-            (socket.AI_PASSIVE if passive else 0) | (NUMERIC if data.get("numeric") else 0),
+            (socket.AI_PASSIVE if passive else CONNECTING)
+            | (NUMERIC if data.get("numeric") else 0),
         )
     except socket.gaierror as error:
         raise QmpError(f"address resolution failed for {host}:{port}: {error.args[1]}") from None
@@ -230,27 +232,14 @@ async def connect(loop: asyncio.AbstractEventLoop, address: Mapping[str, Any]) -
     """A connection to the address, non-blocking."""
     if address["type"] == "fd":
         return inherited(str(address["data"]["str"]))
-    data = address["data"]
-    if address["type"] == "unix":
-        targets: list[tuple[int, Any]] = [(socket.AF_UNIX, _unix_name(data))]
-        where = str(data["path"])
-    elif address["type"] == "vsock":
-        targets = [(socket.AF_VSOCK, _vsock_name(data))]
-        where = f"{data['cid']}:{data['port']}"
-    else:
-        targets = _resolve(data, passive=False)
-        where = f"{data['host']}:{data['port']}"
     failure: OSError | None = None
-    for family, name in targets:
-        kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
-        peer = socket.socket(family, kind, _protocol(data))
+    for family, name in targets(address):
+        peer = prepare(family, address)
         try:
-            if isinstance(name, bytes) and len(name) == PATH_MAX and name[:1] != b"\0":
+            if _fills_its_room(name):
                 _call("connect", peer, name)
             else:
                 await loop.sock_connect(peer, name)
-            if data.get("keep-alive"):
-                peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             return peer
         except OSError as error:
             peer.close()
@@ -259,7 +248,46 @@ async def connect(loop: asyncio.AbstractEventLoop, address: Mapping[str, Any]) -
             peer.close()
             raise
     assert failure is not None
-    raise QmpError(f"Failed to connect to '{where}': {strerror(failure)}")
+    raise failed_to_connect(address, failure)
+
+
+def targets(address: Mapping[str, Any]) -> list[tuple[int, Any]]:
+    """Where to connect to, as (family, name), best first. Looks up names, and waits for that."""
+    data = address["data"]
+    if address["type"] == "unix":
+        return [(socket.AF_UNIX, _unix_name(data))]
+    if address["type"] == "vsock":
+        return [(socket.AF_VSOCK, _vsock_name(data))]
+    return _resolve(data, passive=False)
+
+
+def failed_to_connect(address: Mapping[str, Any], error: OSError) -> QmpError:
+    """What is said when none of the targets answers."""
+    where = address["data"]["path"] if address["type"] == "unix" else describe(address)
+    return QmpError(f"Failed to connect to '{where}': {strerror(error)}")
+
+
+def _fills_its_room(name: Any) -> bool:
+    """Whether a path leaves no room for a final zero, so that Python would refuse it."""
+    return isinstance(name, bytes) and len(name) == PATH_MAX and name[:1] != b"\0"
+
+
+def connect_waiting(peer: socket.socket, name: Any) -> None:
+    """Connect to one of the targets, however long that takes."""
+    peer.setblocking(True)
+    if _fills_its_room(name):
+        _call("connect", peer, name)
+    else:
+        peer.connect(name)
+
+
+def prepare(family: int, address: Mapping[str, Any]) -> socket.socket:
+    """A socket that may be connected to one of the targets, non-blocking."""
+    kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+    peer = socket.socket(family, kind, _protocol(address["data"]))
+    if address["data"].get("keep-alive"):
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return peer
 
 
 def local_address(found: socket.socket) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from qapi.error import QmpError
 from qapi.size import parse_size
 from vmd.hmp.info import on_off
 from vmd.migration import address
+from vmd.migration.controller import Asker
 from vmd.migration.parameters import BANDWIDTH, CAPABILITIES, PARAMETERS, SIZE, SMALL, SWITCH
 from vmd.migration.state import MigrationStatus
 from vmd.options import parse_boolean, parse_option_size, parse_uint8
@@ -28,7 +29,7 @@ HOLDS_PROMPT = (MigrationStatus.NONE, MigrationStatus.SETUP, MigrationStatus.ACT
 def migrate(
     machine: Machine, hmp: Hmp, uri: str, detach: bool = False, resume: bool = False
 ) -> None:
-    migration.migrate(machine, uri, resume=resume)
+    machine.migration.migrate(uri, resume=resume, asker=_asker(hmp))
     if not hmp.interactive:
         if not detach:
             hmp.print("terminal does not allow synchronous migration, continuing detached\n")
@@ -36,6 +37,11 @@ def migrate(
         hmp.hold(machine.migration.settled())
     else:
         hmp.hold(_watch(machine))
+
+
+def _asker(hmp: Hmp) -> Asker:
+    """No command of this monitor gives it descriptors."""
+    return Asker(lambda name: None, lambda text: hmp.print(f"{text}\n"))
 
 
 async def _watch(machine: Machine) -> None:
@@ -49,7 +55,7 @@ async def _watch(machine: Machine) -> None:
 
 def migrate_incoming(machine: Machine, hmp: Hmp, uri: str) -> None:
     address.parse_uri(uri)  # QEMU's human monitor judges the address before anything else
-    migration.migrate_incoming(machine, uri, exit_on_error=False)
+    machine.migration.migrate_incoming(uri, exit_on_error=False, asker=_asker(hmp))
     if hmp.interactive:
         hmp.hold(machine.migration.settled())
 

@@ -7,19 +7,18 @@ observed from migration/migration.c.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qapi.error import QmpError
 from vmd.memory import PAGE_SIZE
 from vmd.migration import address
-from vmd.migration.channels.file import IncomingFile, OutgoingFile
 from vmd.migration.incoming import Incoming
 from vmd.migration.parameters import MigrationOptions
 from vmd.migration.state import MigrationStatus
 from vmd.runstate import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from vmd.migration.outgoing import Outgoing
     from vmd.migration.stream import CarriedSection
@@ -28,6 +27,17 @@ if TYPE_CHECKING:
     Channels = Sequence[Mapping[str, object]]
 
 SETTLE_NS = 100_000_000
+
+
+class Asker(NamedTuple):
+    """Who asks for a migration: what of his is needed for it.
+
+    `take_fd` gives away a descriptor that he holds by name; None where nobody has any (the command
+    line). `tell` is where he reads warnings.
+    """
+
+    take_fd: Callable[[str], int | None] | None
+    tell: Callable[[str], None]
 
 
 class Migration:
@@ -40,23 +50,34 @@ class Migration:
         self._outgoing: Outgoing | None = None
         self._incoming = Incoming(vm, self.options, self._carried, self._announce)
         self._may_come_in = incoming
+        self._nobody = Asker(None, vm.report)
 
     # Commands.
 
     def migrate(
-        self, uri: str | None = None, channels: Channels | None = None, *, resume: bool = False
+        self,
+        uri: str | None = None,
+        channels: Channels | None = None,
+        *,
+        resume: bool = False,
+        asker: Asker | None = None,
     ) -> None:
         """Start sending the machine to where `uri` or `channels` says."""
         target = address.choose(uri, channels)
+        self._check_transport(target)
         self._check_may_start(resume)
         # Not before a migration comes: it brings the stream's whole format.
+        from vmd.migration.channels.doors import open_outgoing
         from vmd.migration.outgoing import Outgoing
 
         self._outgoing = outgoing = Outgoing(
             self._vm, self.options, self._carried, self._announce, self._announce_pass
         )
-        filename, offset = _file_of(target)
-        outgoing.start(lambda: OutgoingFile(filename, offset, self._vm.fdsets.open))
+        outgoing.start(lambda: open_outgoing(self._vm, target, asker or self._nobody))
+
+    def _check_transport(self, target: Mapping[str, object]) -> None:
+        if self.options.is_on("mapped-ram") and target["transport"] != "file":
+            raise QmpError("Migration requires seekable transport (e.g. file)")
 
     def _check_may_start(self, resume: bool) -> None:
         if resume:
@@ -76,18 +97,19 @@ class Migration:
         channels: Channels | None = None,
         *,
         exit_on_error: bool = True,
+        asker: Asker | None = None,
     ) -> None:
         """Start receiving from where `uri` or `channels` says."""
         if self._incoming.was_started:
             raise QmpError("The incoming migration has already been started")
         if not self._may_come_in or self._vm.runstate.state is not RunState.INMIGRATE:
             raise QmpError("'-incoming' was not specified on the command line")
-        if channels is not None and len(channels) > 1:
-            raise QmpError("Channel list must have only one entry, for type 'main'")
-        source = address.choose(uri, channels)
-        filename, offset = _file_of(source)
+        source = address.choose_incoming(uri, channels)
+        self._check_transport(source)
+        from vmd.migration.channels.doors import open_incoming
+
         self._incoming.start(
-            lambda: IncomingFile(filename, offset, self._vm.fdsets.open), exit_on_error
+            lambda: open_incoming(self._vm, source, asker or self._nobody), exit_on_error
         )
 
     def cancel(self) -> None:
@@ -132,8 +154,7 @@ class Migration:
         if outgoing.error is not None:
             info["error-desc"] = outgoing.error
         if outgoing.status in _WITH_FIGURES:
-            info |= outgoing.times()
-            info["ram"] = outgoing.stats.ram(PAGE_SIZE)
+            info |= outgoing.figures(PAGE_SIZE)
             if self.options.is_on("xbzrle"):
                 cache_size = self.options.number("xbzrle-cache-size")
                 info["xbzrle-cache"] = outgoing.xbzrle.query(cache_size)
@@ -165,7 +186,18 @@ class Migration:
     @property
     def uses_memory(self) -> bool:
         """Whether RAM may still be read or filled by a thread, even after `abandon`."""
+        return self.under_way or self._incoming.uses_memory
+
+    @property
+    def can_be_yanked(self) -> bool:
+        """Whether there is a migration, out or in."""
         return self.under_way or self._incoming.under_way
+
+    def yank(self) -> None:
+        """Cut its connection, if it has one: it then fails as if the peer were gone."""
+        if self._outgoing is not None:
+            self._outgoing.cut()
+        self._incoming.cut()
 
     # Events.
 
@@ -185,10 +217,3 @@ _WITH_FIGURES = (
     MigrationStatus.DEVICE,
     MigrationStatus.COMPLETED,
 )
-
-
-def _file_of(target: Mapping[str, object]) -> tuple[str, int]:
-    filename, offset = target["filename"], target["offset"]
-    assert isinstance(filename, str)
-    assert isinstance(offset, int)
-    return filename, offset

@@ -19,15 +19,26 @@ if TYPE_CHECKING:
 
     from vmd.migration.load import Arrival
     from vmd.migration.parameters import MigrationOptions
+    from vmd.migration.return_path import Answers
     from vmd.migration.stream import CarriedSection
     from vmd.migration.vm import Vm
 
     class Channel(Protocol):
-        """Where the stream comes from. `read_into` may block and runs in the worker."""
-
-        path: str
+        """Where the stream comes from. `read_into` and `answer` may wait and run in the worker."""
 
         def read_into(self, buffer: memoryview) -> int: ...
+        def answer(self, data: bytes) -> None: ...
+        def answer_now(self, data: bytes) -> None: ...
+        def interrupt(self) -> None: ...
+        def cut(self) -> None: ...
+        def close(self) -> None: ...
+
+    class Door(Protocol):
+        """Where a channel comes in. `addresses`: where it listens, as the schema tells it."""
+
+        addresses: list[dict[str, object]]
+
+        async def arrived(self) -> Channel: ...
         def close(self) -> None: ...
 
 
@@ -49,30 +60,50 @@ class Incoming:
         self.error: str | None = None
         self.was_started = False
         self._exit_on_error = True
+        self._door: Door | None = None
+        self._channel: Channel | None = None
+        self._answers: Answers | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, open_channel: Callable[[], Channel], exit_on_error: bool) -> None:
-        """Enter setup, open the channel and go on alone; QmpError if it cannot be opened.
+    def start(self, open_door: Callable[[], Door], exit_on_error: bool) -> None:
+        """Enter setup, open the door and go on alone; QmpError if it cannot be opened.
 
-        As in QEMU a channel that cannot be opened leaves the status at `setup` for good.
+        As in QEMU a door that cannot be opened leaves the status at `setup` for good.
         """
         if self.status is not MigrationStatus.NONE:
             raise QmpError(f"Illegal migration incoming state: {self.status.value}")
         self._exit_on_error = exit_on_error
         self._step(MigrationStatus.SETUP)
-        channel = open_channel()
+        self._door = door = open_door()
         self.was_started = True
-        self._task = asyncio.get_running_loop().create_task(self._run(channel))
+        self._task = asyncio.get_running_loop().create_task(self._run(door))
 
     @property
     def under_way(self) -> bool:
         """Whether it has begun and not ended yet."""
         return self.status in UNDER_WAY and self._task is not None
 
+    @property
+    def uses_memory(self) -> bool:
+        """Whether a thread may still fill RAM."""
+        return self.under_way and self._channel is not None
+
+    def cut(self) -> None:
+        """`yank`: end the connection as if the peer were gone."""
+        if self._channel is not None:
+            self._channel.cut()
+
     def abandon(self) -> None:
         """The process ends: nobody waits for the rest of the stream."""
         if self._task is not None and self.under_way:
+            if self._channel is not None:
+                self._channel.interrupt()
             self._task.cancel()
+        self._shut_door()
+
+    def _shut_door(self) -> None:
+        if self._door is not None:
+            self._door.close()
 
     async def settled(self) -> None:
         """Wait for the end, whatever it is."""
@@ -86,33 +117,39 @@ class Incoming:
         info: dict[str, object] = {"status": self.status.value}
         if self.error is not None:
             info["error-desc"] = self.error
+        if self._door is not None and self._door.addresses:
+            info["socket-address"] = self._door.addresses
         return info
 
-    async def _run(self, channel: Channel) -> None:
+    async def _run(self, door: Door) -> None:
+        self._channel = channel = await door.arrived()
+        from vmd.migration.return_path import Answers
         from vmd.migration.source import LoadError
         from vmd.worker import Worker
 
         self._step(MigrationStatus.ACTIVE)
+        ack = self._options.is_on("switchover-ack")
+        self._answers = answers = Answers(channel, ack_switchover=ack)
         worker = Worker()
         try:
-            self._arrive(await worker.run(lambda: self._load(channel)))
-        except LoadError as error:
-            self._fail([*error.lines], error.strerror)
-        except QmpError as error:
-            self._fail([error.desc], "Input/output error")
-        except Exception as error:  # a bug must be told like a bad stream
-            self._fail([f"{type(error).__name__}: {error}"], "Invalid argument")
+            try:
+                self._arrive(await worker.run(lambda: self._load(channel, answers)))
+            except LoadError as error:
+                self._fail([*error.lines], error.strerror)
+            except QmpError as error:
+                self._fail([error.desc], "Input/output error")
+            except Exception as error:  # a bug must be told like a bad stream
+                self._fail([f"{type(error).__name__}: {error}"], "Invalid argument")
+            await worker.run(channel.close)
         finally:
-            worker.stop()
+            self._shut_door()
+            worker.stop(channel.close)  # the task itself may have been cancelled
 
-    def _load(self, channel: Channel) -> Arrival:
+    def _load(self, channel: Channel, answers: Answers) -> Arrival:
         # In the worker, and not before a stream comes: it brings numpy.
         from vmd.migration.load import load
 
-        try:
-            return load(self._vm, self._options, channel)
-        finally:
-            channel.close()
+        return load(self._vm, self._options, channel, answers)
 
     def _arrive(self, arrival: Arrival) -> None:
         """Everything is here: the machine takes the state that its source had."""
@@ -130,16 +167,23 @@ class Incoming:
             vm.vm_start()
         else:
             vm.runstate.become(RunState.PAUSED)
-        self._step(MigrationStatus.COMPLETED)
+        self._end(MigrationStatus.COMPLETED)
 
     def _fail(self, lines: list[str], reason: str) -> None:
         self.error = f"load of migration failed: {reason}"
-        self._step(MigrationStatus.FAILED)
+        self._end(MigrationStatus.FAILED)
         for line in lines:
             self._vm.report(line)
         if self._exit_on_error:
             self._vm.report(self.error)
             self._vm.exit(1)
+
+    def _end(self, status: MigrationStatus) -> None:
+        """The source hears of it behind the event, as in QEMU; then nobody may connect any more."""
+        self._step(status)
+        if self._answers is not None:
+            self._answers.shut(failed=status is MigrationStatus.FAILED)
+        self._shut_door()
 
     def _step(self, new: MigrationStatus) -> None:
         self.status = step(self.status, new)

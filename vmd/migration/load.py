@@ -17,7 +17,15 @@ from vmd.migration.sections import (
     globalstate_section,
     parse_globalstate,
 )
-from vmd.migration.stream import CarriedSection, DeviceLoaded, Notice
+from vmd.migration.source import LoadError, invalid
+from vmd.migration.stream import (
+    OPEN_RETURN_PATH,
+    PING,
+    CarriedSection,
+    Command,
+    DeviceLoaded,
+    Notice,
+)
 from vmd.runstate import RunState
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
 
     from vmd.migration.carry import Head
     from vmd.migration.parameters import MigrationOptions
+    from vmd.migration.return_path import Answers
     from vmd.migration.stream import Record
     from vmd.migration.vm import Vm
     from vmd.migration.vmstate import Values
@@ -44,6 +53,7 @@ if TYPE_CHECKING:
 
 
 READ_SIZE = 128 << 10  # what was read is still in the cache when it is written to RAM
+MOST_KEPT = 10_000  # records of a stream that says the same for ever
 MOST_CARRIED_RAM = 1 << 40
 """A block that only the stream knows is sparse; this bounds the address space that it takes."""
 
@@ -63,8 +73,13 @@ class Arrival(NamedTuple):
     notices: list[str]
 
 
-def load(vm: Vm, options: MigrationOptions, channel: Channel) -> Arrival:
-    """Read the stream to its end into the machine's RAM; LoadError if it is refused."""
+def load(
+    vm: Vm, options: MigrationOptions, channel: Channel, answers: Answers | None = None
+) -> Arrival:
+    """Read the stream to its end into the machine's RAM; LoadError if it is refused.
+
+    What the source asks meanwhile is answered.
+    """
     file = cast("StateFile", channel) if options.is_on("mapped-ram") else None
     ram = RamLoader(
         vm.ram_blocks,
@@ -82,19 +97,47 @@ def load(vm: Vm, options: MigrationOptions, channel: Channel) -> Arrival:
 
     base = file.origin if file is not None else 0
     reader = StreamReader(identity(vm, options), ram, devices, accept, base=base)
-    records = _read_all(reader, channel, file)
+    records = _read_all(reader, channel, file, answers)
     return _summarize(records, ram.blocks)
 
 
-def _read_all(reader: StreamReader, channel: Channel, file: StateFile | None) -> list[Record]:
+def _read_all(
+    reader: StreamReader, channel: Channel, file: StateFile | None, answers: Answers | None
+) -> list[Record]:
     buffer = memoryview(bytearray(READ_SIZE))
-    records: list[Record] = []
+    kept: list[Record] = []
     while not reader.done:
         count = channel.read_into(buffer)
-        records += reader.feed(buffer[:count]) if count else reader.end()
+        try:
+            records = reader.feed(buffer[:count]) if count else reader.end()
+        except LoadError as error:
+            _sort(reader.told(), kept, answers)
+            error.lines[:0] = [one.line for one in kept if isinstance(one, Notice)]
+            raise
+        _sort(records, kept, answers)
         if file is not None and (skipped := reader.left_out()):
             file.skip(skipped)
-    return records
+        if len(kept) > MOST_KEPT:
+            raise invalid(f"More than {MOST_KEPT} device sections and oddities")
+    return kept
+
+
+def _sort(records: list[Record], kept: list[Record], answers: Answers | None) -> None:
+    """Answer commands, keep what is for later."""
+    for record in records:
+        if isinstance(record, Command):
+            _answer(record, answers)
+        elif isinstance(record, DeviceLoaded | CarriedSection | Notice):
+            kept.append(record)
+
+
+def _answer(command: Command, answers: Answers | None) -> None:
+    if answers is None:
+        return
+    if command.number == OPEN_RETURN_PATH:
+        answers.open()
+    elif command.number == PING:
+        answers.pong(command.payload)
 
 
 def _new_block(name: str, length: int) -> RamBlock | None:

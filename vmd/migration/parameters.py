@@ -19,9 +19,11 @@ CAPABILITIES = (
     "xbzrle",
     "auto-converge",
     "events",
+    "return-path",
     "pause-before-switchover",
     "x-ignore-shared",
     "validate-uuid",
+    "switchover-ack",
     "mapped-ram",
 )
 """In QEMU's order."""
@@ -109,6 +111,8 @@ class MigrationOptions:
     def set_capabilities(self, changes: Sequence[tuple[str, bool]]) -> None:
         """Apply all changes or none. Conflicts between capabilities are judged on the result."""
         wanted = {**self.capabilities, **dict(changes)}
+        if wanted["switchover-ack"] and not wanted["return-path"]:
+            raise QmpError("Capability 'switchover-ack' requires capability 'return-path'")
         for one, other, text in CONFLICTS:
             if wanted[one] and wanted[other]:
                 raise QmpError(text)

@@ -6,7 +6,7 @@ globalstate. Carried sections keep theirs where they can.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vmd.migration import stream
 from vmd.migration.sections import (
@@ -59,10 +59,17 @@ def early(vm: Vm, carried: list[CarriedSection]) -> bytes:
     return b"".join(device.encode() for is_early, device in _others(vm, carried) if is_early)
 
 
+class Tail(NamedTuple):
+    """Everything after RAM. With `up_to_eof` a destination has all that it needs."""
+
+    up_to_eof: list[bytes]
+    description: list[bytes]
+
+
 def tail(
     vm: Vm, options: MigrationOptions, carried: list[CarriedSection], old_state: RunState
-) -> list[bytes]:
-    """Everything after RAM: the devices, EOF, and the description of what was sent.
+) -> Tail:
+    """The devices, EOF, and the description of what was sent.
 
     `old_state` is the run state before the guest was stopped for the migration.
     """
@@ -76,10 +83,10 @@ def tail(
         *(device for is_early, device in others if not is_early),
         _device(last, GLOBALSTATE, state),
     ]
-    whole = [*(device.encode() for device in late), stream.eof()]
+    description = []
     if vm.properties.get("suppress-vmdesc") is not True:
-        whole.append(stream.vmdescription(configuration(vm, options), [*first, *late]))
-    return whole
+        description = [stream.vmdescription(configuration(vm, options), [*first, *late])]
+    return Tail([*(device.encode() for device in late), stream.eof()], description)
 
 
 def _others(vm: Vm, carried: list[CarriedSection]) -> list[tuple[bool, DeviceState]]:
@@ -103,6 +110,12 @@ def _idle_slirp() -> DeviceState:
     payload = SLIRP.encode({"data": b""})
     description = _plain_description(SLIRP.name, 0, len(payload))
     return DeviceState(SLIRP_ID, SLIRP.name, 0, SLIRP.version, payload, description)
+
+
+def open_return_path() -> bytes:
+    """What stands behind the head when the destination is to answer."""
+    ping = stream.command(stream.PING, (1).to_bytes(4, "big"))
+    return stream.command(stream.OPEN_RETURN_PATH) + ping
 
 
 def switchover_start() -> bytes:

@@ -78,6 +78,23 @@ class MigrationStats:
         self.total_time_ms = 0
         self.downtime_ms = 0
         self.expected_downtime_ms = 0
+        self.postcopy_requests = 0
+
+    def times(self, total_ms: int) -> dict[str, object]:
+        """The time members of query-migrate under way, `total_ms` after the start."""
+        return {
+            "total-time": total_ms,
+            "expected-downtime": self.expected_downtime_ms,
+            "setup-time": self.setup_time_ms,
+        }
+
+    def final_times(self) -> dict[str, object]:
+        """The time members of query-migrate when all is over."""
+        return {
+            "total-time": self.total_time_ms,
+            "downtime": self.downtime_ms,
+            "setup-time": self.setup_time_ms,
+        }
 
     def ram(self, page_size: int) -> dict[str, object]:
         """The `ram` member of query-migrate (MigrationStats of the schema)."""
@@ -91,7 +108,7 @@ class MigrationStats:
             "dirty-pages-rate": self.dirty_pages_rate,
             "mbps": self.mbps,
             "dirty-sync-count": self.dirty_sync_count,
-            "postcopy-requests": 0,
+            "postcopy-requests": self.postcopy_requests,
             "page-size": page_size,
             "multifd-bytes": 0,
             "pages-per-second": self.pages_per_second,

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from vmd.migration.controller import Asker
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from monitor.server import QmpMonitor
     from vmd.machine import Machine
 
 
 def migrate(
     machine: Machine,
+    monitor: QmpMonitor,
     uri: str | None = None,
     channels: Sequence[Mapping[str, object]] | None = None,
     detach: bool = False,
     resume: bool = False,
 ) -> None:
-    machine.migration.migrate(uri, channels, resume=resume)
+    machine.migration.migrate(uri, channels, resume=resume, asker=_asker(machine, monitor))
 
 
 def migrate_incoming(
     machine: Machine,
+    monitor: QmpMonitor,
     uri: str | None = None,
     channels: Sequence[Mapping[str, object]] | None = None,
     exit_on_error: bool = True,
 ) -> None:
-    machine.migration.migrate_incoming(uri, channels, exit_on_error=exit_on_error)
+    machine.migration.migrate_incoming(
+        uri, channels, exit_on_error=exit_on_error, asker=_asker(machine, monitor)
+    )
+
+
+def _asker(machine: Machine, monitor: QmpMonitor) -> Asker:
+    return Asker(lambda name: monitor.fds.pop(name, None), machine.tell)
 
 
 def migrate_cancel(machine: Machine) -> None:
@@ -67,13 +78,15 @@ def query_migrate(machine: Machine) -> dict[str, object]:
 
 
 HANDLERS = {
-    "migrate": migrate,
     "migrate-continue": migrate_continue,
-    "migrate-incoming": migrate_incoming,
     "migrate-set-capabilities": migrate_set_capabilities,
     "migrate-set-parameters": migrate_set_parameters,
     "migrate_cancel": migrate_cancel,
     "query-migrate": query_migrate,
     "query-migrate-capabilities": query_migrate_capabilities,
     "query-migrate-parameters": query_migrate_parameters,
+}
+MONITOR_HANDLERS = {
+    "migrate": migrate,
+    "migrate-incoming": migrate_incoming,
 }

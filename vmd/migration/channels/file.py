@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
+from vmd.migration.channels.stream import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
     FdSet = Callable[[str, int], int | None]
 
-IOV_MAX = 1024
 READ_SIZE = 4 << 20
 
 
@@ -42,10 +42,16 @@ def _cannot_write(error: OSError) -> QmpError:
 
 
 class OutgoingFile:
-    """A state file being written, from `offset` on. What stood before the offset survives."""
+    """A state file being written, from `offset` on. What stood before the offset survives.
+
+    A write to a disk that hangs cannot be interrupted, and nobody answers on a file.
+    """
+
+    wire = None
+    reader = None
 
     def __init__(self, path: str, offset: int, fdset: FdSet) -> None:
-        self.path = path
+        self.path: str | None = path
         self.written = 0
         self._fd = _open(path, os.O_WRONLY | os.O_CREAT, "create", fdset)
         try:
@@ -60,26 +66,15 @@ class OutgoingFile:
 
     def write(self, buffers: Sequence[Buffer]) -> int:
         """Write all of it, however many system calls it takes; the number of bytes."""
-        total = 0
-        for start in range(0, len(buffers), IOV_MAX):
-            total += self._write_some(buffers[start : start + IOV_MAX])
-        return total
+        return write_all(buffers, self._writev)
 
-    def _write_some(self, buffers: Sequence[Buffer]) -> int:
-        views = [memoryview(buffer).cast("B") for buffer in buffers]
-        total = 0
-        while views:
-            try:
-                written = os.writev(self._fd, views)
-            except OSError as error:
-                raise _cannot_write(error) from None
-            total += written
-            self.written += written
-            while views and written >= len(views[0]):
-                written -= len(views.pop(0))
-            if views and written:
-                views[0] = views[0][written:]
-        return total
+    def _writev(self, views: list[memoryview]) -> int:
+        try:
+            written = os.writev(self._fd, views)
+        except OSError as error:
+            raise _cannot_write(error) from None
+        self.written += written
+        return written
 
     # Beside the stream: with mapped-ram pages have places in the file
 
@@ -129,6 +124,12 @@ class OutgoingFile:
         except OSError as error:
             raise _cannot_write(error) from None
 
+    def interrupt(self) -> None:
+        pass
+
+    def cut(self) -> None:
+        pass
+
     def close(self) -> None:
         """Let go of the file as it is; whether that works is of no interest any more."""
         fd, self._fd = self._fd, -1
@@ -139,6 +140,8 @@ class OutgoingFile:
 
 class IncomingFile:
     """A state file being read, from `offset` on."""
+
+    wire = None
 
     def __init__(self, path: str, offset: int, fdset: FdSet) -> None:
         self.path = path
@@ -178,6 +181,18 @@ class IncomingFile:
             os.lseek(self._fd, count, os.SEEK_CUR)
         except (OSError, OverflowError):
             os.lseek(self._fd, 0, os.SEEK_END)  # nothing can be behind such a place
+
+    def answer(self, data: bytes) -> None:
+        pass
+
+    def answer_now(self, data: bytes) -> None:
+        pass
+
+    def interrupt(self) -> None:
+        pass
+
+    def cut(self) -> None:
+        pass
 
     def close(self) -> None:
         """Let go of the file."""

@@ -1,0 +1,142 @@
+"""Migration over unix, TCP and vsock sockets: one side listens, the other connects.
+
+A listener stays until the migration has ended; whoever else connects is sent away. Observed from
+migration/socket.c and io/channel-socket.c.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from vmd.chardev import address as addresses
+from vmd.migration.channels.stream import IncomingStream, OutgoingStream, Wire
+from vmd.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Address = dict[str, Any]
+
+
+def _legacy(address: Address) -> Address:
+    """A SocketAddress as the character devices write it."""
+    data = {name: value for name, value in address.items() if name not in ("transport", "type")}
+    return {"type": address["type"], "data": data}
+
+
+def _wire(peer: socket.socket) -> Wire:
+    if peer.family in (socket.AF_INET, socket.AF_INET6):
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return Wire(peer.fileno(), peer)
+
+
+def outgoing(peer: socket.socket) -> OutgoingStream:
+    """The channel of a connected socket."""
+    wire = _wire(peer)
+    return OutgoingStream(wire, "socket", wire)
+
+
+async def connect(address: Address) -> OutgoingStream:
+    """Connect. QmpError if nobody answers."""
+    call = _Call(_legacy(address))
+    thread = Worker()
+    try:
+        peer = await thread.run(call.connect)
+        call.taken()
+        return outgoing(peer)
+    finally:
+        thread.stop(call.give_up)
+
+
+class _Call:
+    """Connecting in a thread: looking up a name waits, and so does a listener without room.
+
+    A thread that is no longer waited for goes on until the host gives up, and hangs up then.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._peer: socket.socket | None = None
+
+    def connect(self) -> socket.socket:
+        failure: OSError | None = None
+        for family, name in addresses.targets(self._address):
+            peer = addresses.prepare(family, self._address)
+            try:
+                addresses.connect_waiting(peer, name)
+                self._peer = peer
+                return peer
+            except OSError as error:
+                peer.close()
+                failure = error
+        assert failure is not None
+        raise addresses.failed_to_connect(self._address, failure)
+
+    def taken(self) -> None:
+        self._peer = None
+
+    def give_up(self) -> None:
+        if self._peer is not None:
+            self._peer.close()
+
+
+class Listener:
+    """Waits for one source. QmpError from the constructor if it cannot listen there."""
+
+    def __init__(self, address: Address, report: Callable[[str], None]) -> None:
+        legacy = _legacy(address)
+        self._report = report
+        self._loop = asyncio.get_running_loop()
+        self._listeners = addresses.listen(legacy)
+        self._peer: asyncio.Future[socket.socket] = self._loop.create_future()
+        local = [addresses.local_address(listener) for listener in self._listeners]
+        self.addresses = [_as_told(one) for one in reversed(local)]  # QEMU tells the last first
+        self._unlink = [
+            one["data"]["path"]
+            for one in local
+            if one["type"] == "unix" and not one["data"].get("abstract")
+        ]
+        for listener in self._listeners:
+            self._loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            peer, _ = listener.accept()
+        except OSError:
+            return
+        if self._peer.done():
+            self._report(
+                "socket_accept_incoming_migration: Extra incoming migration connection; ignoring"
+            )
+            peer.close()
+        else:
+            self._peer.set_result(peer)
+
+    async def arrived(self) -> IncomingStream:
+        """The channel to the first who connects."""
+        wire = _wire(await self._peer)
+        return IncomingStream(wire, wire)
+
+    def close(self) -> None:
+        """Stop listening; what stands in the file system goes."""
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.fileno())
+            listener.close()
+        self._listeners.clear()
+        self.addresses.clear()
+        for path in self._unlink:
+            with suppress(OSError):
+                os.unlink(path)
+        self._unlink.clear()
+
+
+def _as_told(address: Address) -> Address:
+    """A listener's address as query-migrate tells it: the schema's SocketAddress."""
+    told = {"type": address["type"], **address["data"]}
+    if address["type"] == "inet":
+        told["ipv6" if ":" in address["data"]["host"] else "ipv4"] = True
+    return told

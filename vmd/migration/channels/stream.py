@@ -1,0 +1,253 @@
+"""Channels over a descriptor that may keep its user waiting: sockets, pipes, what `fd:` names.
+
+Reading and writing happen in the migration's thread and wait there, on a poll that the event loop
+can end at any moment with `interrupt`. Observed from migration/qemu-file.c and io/channel.c.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import select
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from qapi.error import QmpError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    Buffer = bytes | bytearray | memoryview
+
+IOV_MAX = 1024
+SHUT_RDWR = 2
+
+
+class Interrupted(Exception):
+    """The event loop wants the thread back: nothing more is read or written."""
+
+
+class Wire:
+    """A descriptor that one thread waits for and another may take away from it.
+
+    `sock` is given if it is a socket; the wire then owns it. Loop side: `interrupt`, `cut`,
+    `send_now`. All methods may be called at any time, also after `close`.
+    """
+
+    def __init__(self, fd: int, sock: socket.socket | None = None) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._sock = sock
+        self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = _thread.allocate_lock()
+        self._interrupted = False
+
+    @property
+    def fd(self) -> int:
+        """The descriptor; -1 once it is closed."""
+        return self._fd
+
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether it is a connection."""
+        return self._sock is not None
+
+    def check(self) -> None:
+        """Interrupted if the loop has said so."""
+        if self._interrupted:
+            raise Interrupted
+
+    def wait(self, events: int) -> None:
+        """In the thread: until the descriptor is ready or gone bad."""
+        poll = select.poll()
+        poll.register(self._fd, events)
+        poll.register(self._alarm, select.POLLIN)
+        poll.poll()
+        self.check()
+
+    def interrupt(self) -> None:
+        """Have whoever waits, or ever comes to read or write, get `Interrupted`."""
+        self._interrupted = True
+        with self._lock:
+            if self._alarm >= 0:
+                os.eventfd_write(self._alarm, 1)
+
+    def cut(self) -> None:
+        """End the connection under everybody's hands: reads find the end, writes a broken pipe."""
+        with self._lock, suppress(OSError):
+            if self._sock is not None:
+                self._sock.shutdown(SHUT_RDWR)
+
+    def send_now(self, data: bytes) -> bool:
+        """Send a few bytes without waiting; whether they went out."""
+        try:
+            return os.write(self._fd, data) == len(data)
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        with self._lock, suppress(OSError):
+            fd, self._fd = self._fd, -1
+            sock, self._sock = self._sock, None
+            alarm, self._alarm = self._alarm, -1
+            if alarm >= 0:
+                os.close(alarm)
+            if sock is not None:
+                sock.close()
+            elif fd >= 0:
+                os.close(fd)
+
+
+def write_all(buffers: Sequence[Buffer], writev: Callable[[list[memoryview]], int]) -> int:
+    """Give all of it to `writev`, however many calls it takes; the number of bytes."""
+    total = 0
+    for start in range(0, len(buffers), IOV_MAX):
+        views = [memoryview(buffer).cast("B") for buffer in buffers[start : start + IOV_MAX]]
+        while views:
+            written = writev(views)
+            total += written
+            while views and written >= len(views[0]):
+                written -= len(views.pop(0))
+            if views and written:
+                views[0] = views[0][written:]
+    return total
+
+
+class OutgoingStream:
+    """A stream on its way out.
+
+    `what` is what QEMU calls the other end in its errors: socket, command or file. `reader` is
+    the wire on which the other end may answer (the return path), if there is one. `closed(whole)`
+    is told when all is over.
+    """
+
+    path = None  # nothing of a stream that breaks off stays anywhere
+
+    def __init__(
+        self,
+        wire: Wire,
+        what: str,
+        reader: Wire | None = None,
+        closed: Callable[[bool], None] | None = None,
+    ) -> None:
+        self.wire = wire
+        self.what = what
+        self.reader = reader
+        self.written = 0
+        self._closed = closed
+        self._whole = False
+
+    def write(self, buffers: Sequence[Buffer]) -> int:
+        """Write all of it, waiting where the other end is slow; the number of bytes."""
+        return write_all(buffers, self._writev)
+
+    def _writev(self, views: list[memoryview]) -> int:
+        while True:
+            self.wire.check()
+            try:
+                written = os.writev(self.wire.fd, views)
+            except BlockingIOError:
+                self.wire.wait(select.POLLOUT)
+                continue
+            except OSError as error:
+                reason = os.strerror(error.errno or 0)
+                raise QmpError(f"Unable to write to {self.what}: {reason}") from None
+            self.written += written
+            return written
+
+    def finish(self) -> None:
+        """The stream is whole. What is a file nevertheless (`fd:`) is made durable."""
+        try:
+            if stat.S_ISREG(os.fstat(self.wire.fd).st_mode):
+                os.fsync(self.wire.fd)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise QmpError(f"Unable to write to {self.what}: {reason}") from None
+        self._whole = True
+
+    def interrupt(self) -> None:
+        self.wire.interrupt()
+
+    def cut(self) -> None:
+        self.wire.cut()
+
+    def close(self) -> None:
+        self.wire.close()
+        if self.reader is not None:
+            self.reader.close()
+        if self._closed is not None:
+            self._closed(self._whole)
+            self._closed = None
+
+
+class IncomingStream:
+    """A stream on its way in.
+
+    `answers`: the wire for the return path, if there is one. `closed(whole)` is told when all is
+    over; nobody knows whether the other side has ended.
+    """
+
+    path = None
+
+    def __init__(
+        self,
+        wire: Wire,
+        answers: Wire | None = None,
+        closed: Callable[[bool], None] | None = None,
+    ) -> None:
+        self.wire = wire
+        self._answers = answers
+        self._closed = closed
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Read up to `len(buffer)` bytes, waiting for the first; 0 at the end.
+
+        Where reading fails the stream ends: to QEMU's loader the two are the same.
+        """
+        while True:
+            self.wire.check()
+            try:
+                return os.readv(self.wire.fd, [buffer])
+            except BlockingIOError:
+                self.wire.wait(select.POLLIN)
+            except OSError:
+                return 0
+
+    def answer(self, data: bytes) -> None:
+        """Send on the return path, in the thread. A source that is gone notices by itself."""
+        if self._answers is None:
+            return
+        view = memoryview(data)
+        try:
+            while view:
+                self._answers.check()
+                try:
+                    view = view[os.write(self._answers.fd, view) :]
+                except BlockingIOError:
+                    self._answers.wait(select.POLLOUT)
+        except OSError:
+            pass
+
+    def answer_now(self, data: bytes) -> None:
+        """The same from the event loop: without waiting."""
+        if self._answers is not None:
+            self._answers.send_now(data)
+
+    def interrupt(self) -> None:
+        self.wire.interrupt()
+        if self._answers is not None:
+            self._answers.interrupt()
+
+    def cut(self) -> None:
+        self.wire.cut()
+
+    def close(self) -> None:
+        self.wire.close()
+        if self._answers is not None:
+            self._answers.close()
+        if self._closed is not None:
+            self._closed(False)
+            self._closed = None
