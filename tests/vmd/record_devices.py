@@ -43,6 +43,7 @@ WITH: dict[str, tuple[str, str]] = {  # other options, properties
     **{f"usb-{kind}": (XHCI, "") for kind in ("hub", "kbd", "mouse", "tablet")},
     "xio3130-downstream": ("-device x3130-upstream,id=up", "bus=up"),
     "pci-bridge": ("", "chassis_nr=1"),
+    "nvme": ("", "serial=x"),
     "usb-storage": (f"{XHCI} {NODE}", "drive=n0"),
     "ide-hd": (NODE, "drive=n0"),
     "ide-cd": (CDROM, "drive=n0"),
@@ -55,6 +56,28 @@ WITH: dict[str, tuple[str, str]] = {  # other options, properties
     "virtconsole": (f"{SERIAL} -chardev null,id=c", "chardev=c"),
     "virtserialport": (SERIAL, ""),
 }
+# What this host has no hardware for. Of such a type only the properties are asked; what it is on
+# the PCI bus is that of a network function, or of the type that it is like.
+NETWORK_FUNCTION = {
+    "qdev_id": "dev",
+    "slot": 0,
+    "function": 0,
+    "class_info": {"class": 512, "desc": "Ethernet controller"},
+    "id": {"device": 0x10ED, "subsystem": 0, "subsystem-vendor": 0x8086, "vendor": 0x8086},
+    "irq_pin": 0,
+    "regions": [
+        {
+            "bar": bar,
+            "type": "memory",
+            "address": -1,
+            "size": 16384,
+            "prefetch": False,
+            "mem_type_64": True,
+        }
+        for bar in (0, 3)
+    ],
+}
+SIMULATED: dict[str, str | None] = {"vfio-pci": None, "vhost-scsi-pci": "virtio-scsi-pci"}
 BUILT_IN = {
     "q35": ("mch", "ICH9-LPC", "ICH9-SMB", "q35-pcihost"),
     "pc": ("i440FX", "PIIX3", "piix3-ide", "PIIX4_PM", "i440FX-pcihost"),
@@ -141,7 +164,21 @@ def instance(name: str) -> dict[str, Any]:
         found["backend"] = object_at(qemu, "/machine/peripheral/dev/virtio-backend")
     pci = pci_of(qemu, "dev", None)
     qemu.close()
+    for given in filter(None, properties.split(",")):
+        found["values"].pop(given.partition("=")[0], None)
     return found | ({"pci": pci} if pci else {})
+
+
+def simulated(name: str) -> dict[str, Any]:
+    """A type that cannot be plugged here: what is like it, or nothing, tells its values."""
+    like = SIMULATED[name]
+    if like is None:
+        values = {"failover_pair_id": "", "romfile": ""}
+        return {"types": {}, "values": values, "children": {}, "pci": NETWORK_FUNCTION}
+    found = instance(like)
+    found["backend"] = {"types": {}, "values": {}, "children": {}}
+    found["children"] = {"virtio-backend": name.removesuffix("-pci")}
+    return found
 
 
 def built_in(machine: str) -> dict[str, Any]:
@@ -186,7 +223,7 @@ def compact(raw: dict[str, Any]) -> dict[str, Any]:
 OF_THE_OBJECT = (
     *("type", "parent_bus", "realized", "hotplugged", "hotpluggable", "addr", "legacy-addr"),
     *("busnr", "drive", "chardev", "host", "slot"),
-    *("channel", "chassis_nr", "index", "iobase", "lun", "nr", "scsi-id", "unit"),
+    *("channel", "chassis_nr", "index", "iobase", "lun", "nr", "scsi-id", "subsys", "unit"),
 )
 
 
@@ -251,15 +288,17 @@ def main() -> None:
         entry["name"]: entry.get("parent") for entry in qemu.ask("qom-list-types", abstract=True)
     }
     abstract = {e["name"] for e in qemu.ask("qom-list-types", abstract=True) if e.get("abstract")}
-    names = [*PLAIN, *WITH, *(name for group in BUILT_IN.values() for name in group)]
+    names = [*PLAIN, *WITH, *SIMULATED, *(name for group in BUILT_IN.values() for name in group)]
     raw: dict[str, Any] = {}
     backends = set()
     for name in names:
         entry: dict[str, Any] = {"instance": None}
         if name in PLAIN or name in WITH:
             entry["instance"] = instance(name)
-            if "backend" in entry["instance"]:
-                backends.add(entry["instance"]["children"]["virtio-backend"])
+        elif name in SIMULATED:
+            entry["instance"] = simulated(name)
+        if entry["instance"] is not None and "backend" in entry["instance"]:
+            backends.add(entry["instance"]["children"]["virtio-backend"])
         attempt = qemu.reply("device_add", driver=name)
         entry["attempt"] = attempt.get("error", {}).get("desc", "")
         raw[name] = entry

@@ -8,7 +8,7 @@ import pytest
 
 from qapi.error import QmpError
 from tests.faults.stand import Subject
-from vmd.migration.blockers import CPR_REBOOT, NORMAL, Blockers
+from vmd.migration.blockers import Blockers
 from vmd.runstate import RunState
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def test_the_oldest_reason_is_listed_first_and_the_newest_refuses() -> None:
 
 def test_a_blocker_stands_only_in_its_modes() -> None:
     made = blockers()
-    made.add("no", NORMAL)
+    made.add("no", ("normal",))
     assert made.reasons("cpr-reboot") == []
     made.check("cpr-reboot")
 
@@ -70,7 +70,7 @@ def test_only_migratable_refuses_what_would_stand_against_normal_mode() -> None:
     made = blockers(only_migratable=True)
     with pytest.raises(QmpError, match="--only-migratable"):
         made.add("no")
-    made.add("only in cpr", CPR_REBOOT)
+    made.add("only in cpr", ("cpr-reboot",))
     made.add("for a moment", internal=True)
     with pytest.raises(QmpError, match="Device nvme is not migratable, but --only-migratable was"):
         made.check_device("nvme")
@@ -78,7 +78,7 @@ def test_only_migratable_refuses_what_would_stand_against_normal_mode() -> None:
 
 async def test_query_migrate_lists_the_reasons_of_the_mode_that_is_set() -> None:
     subject = Subject()
-    subject.machine.blockers.add("live only", CPR_REBOOT)
+    subject.machine.blockers.add("live only", ("cpr-reboot",))
     assert subject.migration.query() == {}
     subject.migration.options.set_parameters({"mode": "cpr-reboot"})
     assert subject.migration.query() == {"blocked-reasons": ["live only"]}
@@ -93,7 +93,7 @@ def refuse_while_awake(subject: Subject) -> None:
         asleep = state.state is RunState.SUSPENDED or state.was_suspended
         return None if asleep else "awake"
 
-    subject.machine.blockers.add_condition(condition, CPR_REBOOT)
+    subject.machine.blockers.add_condition(condition, ("cpr-reboot",))
 
 
 async def test_a_condition_makes_the_migration_fail_before_the_guest_stops(tmp_path: Path) -> None:

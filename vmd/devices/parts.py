@@ -20,6 +20,11 @@ _NEED_CHARDEV = {
     "isa-debugcon": "Can't create debugcon device, empty char device",
 }
 
+_HOST_HINT = (
+    "Use -device vfio-pci,host=DDDD:BB:DD.F or -device vfio-pci,fd=DEVICE_FD"
+    " or -device vfio-pci,sysfsdev=PATH_TO_DEVICE"
+)
+
 
 def attach(machine: Machine, device: Device) -> None:
     """Take hold of everything that the device's properties name; QmpError if something is wrong.
@@ -43,6 +48,12 @@ def demand(device: Device) -> None:
     name = device.type.name
     if "chardev" not in device.given and (text := _NEED_CHARDEV.get(name)) is not None:
         raise QmpError(text)
+    if name == "nvme" and "serial" not in device.given:
+        raise QmpError("serial property not set")
+    if name == "vhost-scsi-pci" and not device.values.get("wwpn"):
+        raise QmpError("vhost-scsi: missing wwpn")
+    if name == "vfio-pci" and not device.values.get("host"):
+        raise QmpError("No provided host device", hint=_HOST_HINT)
     if "drive" in device.given:
         return
     if name.startswith(("virtio-blk-pci", "usb-storage", "scsi-hd")):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qapi.error import DEVICE_NOT_FOUND, QmpError
 from vmd.devices import bus as buses
-from vmd.devices import catalog, parts, realize, slots, values
+from vmd.devices import catalog, hurdles, parts, realize, slots, values
 from vmd.devices.bus import SYSTEM, Bus, Device
 from vmd.options import check_id
 
@@ -67,6 +67,8 @@ class Devices:
         """
         kind = self._kind(options.get("driver"))
         bus = self._bus(kind, options.get("bus"))
+        if hotplug and self._machine.migration.under_way:
+            raise QmpError("device_add not allowed while migrating")
         if hotplug and not kind.hotpluggable:
             raise QmpError(f"Device '{kind.name}' does not support hotplugging")
         if hotplug and bus is not None and not bus.hotpluggable:
@@ -75,11 +77,13 @@ class Devices:
         device.hotplugged = hotplug
         self._set_properties(device, options)
         try:
+            hurdles.check(self._machine, device)
             parts.attach(self._machine, device)
             if bus is not None:
                 slots.place(device, bus, self._machine.warn)
             parts.demand(device)
             realize.check(self._machine, self, device)
+            hurdles.put_up(self._machine, device)
         except BaseException:
             _release(device)
             raise

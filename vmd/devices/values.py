@@ -52,6 +52,8 @@ def judge(kind: DeviceType, info: PropertyInfo, value: object) -> object:
     if type_ in ("IOThreadVirtQueueMappingList", "list") and not isinstance(value, str):
         return _listed(name, value)
     word = _text(name, value)
+    if kind.name == "vfio-pci" and name == "host":
+        return _host_address(kind, word)
     if name == "mac" and re.fullmatch(_MAC, word) is None:
         raise unfit(kind, name, word)
     return word
@@ -144,6 +146,15 @@ def _size(name: str, value: object) -> int:
             raise QmpError(f"Parameter '{name}' expects size")
         return size
     return _unsigned(name, value, 64)
+
+
+def _host_address(kind: DeviceType, word: str) -> str:
+    from vmd.devices.hurdles import host_address
+
+    address = host_address(word)
+    if address is None:
+        raise unfit(kind, "host", word)
+    return address
 
 
 def _pci_address(kind: DeviceType, value: object) -> int:

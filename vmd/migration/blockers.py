@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     Condition = Callable[[], str | None]
 
 MODES = ("normal", "cpr-reboot")
-NORMAL = ("normal",)
-CPR_REBOOT = ("cpr-reboot",)
 
 
 class Blocker:

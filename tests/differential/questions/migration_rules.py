@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.differential.scenes import NONE, PRIVATE, capabilities, leave, ram_full_of_data, settle
+from tests.differential.scenes import (
+    NONE,
+    PRIVATE,
+    Q35,
+    capabilities,
+    leave,
+    ram_full_of_data,
+    settle,
+)
 
 if TYPE_CHECKING:
     from tests.differential.stage import Machine, Stage
@@ -157,3 +165,57 @@ def changes_in_pages_that_nobody_writes(stage: Stage) -> None:
     machine.qmp.execute("query-migrate")
     machine.human.type("info migrate")
     leave(machine)
+
+
+PORT = "-device pcie-root-port,id=rp,chassis=1"
+
+
+def a_device_whose_state_cannot_be_saved(stage: Stage) -> None:
+    devices = "-device nvme,serial=a -device nvme,serial=b,addr=5.1,multifunction=on"
+    machine = stage.start(f"{Q35} {PORT} {devices} -S", human="pipe")
+    machine.qmp.execute("query-migrate")
+    machine.qmp.execute("device_add", {"driver": "nvme", "serial": "c", "bus": "rp", "id": "n"})
+    machine.qmp.execute("query-migrate")
+    for mode in ("normal", "cpr-reboot"):
+        machine.qmp.execute("migrate-set-parameters", {"mode": mode})
+        machine.qmp.execute("migrate", {"uri": "file:vm.state"})
+    machine.human.type("migrate -d file:vm.state")
+    machine.human.type("info migrate")
+    leave(machine)
+
+
+def only_what_can_be_migrated(stage: Stage) -> None:
+    stage.refused(f"{Q35} -only-migratable -device nvme")
+    stage.refused(f"{Q35} -only-migratable -device nvme,serial=a")
+    machine = stage.start(f"{Q35} {PORT} -only-migratable -S", human="pipe")
+    machine.qmp.execute("device_add", {"driver": "nvme", "serial": "c", "bus": "rp"})
+    machine.qmp.execute("device_add", {"driver": "nvme", "bus": "rp"})
+    machine.qmp.execute("device_add", {"driver": "e1000e", "bus": "rp"})
+    machine.qmp.execute("query-migrate")
+    machine.human.type("info migrate")
+    leave(machine)
+
+
+def a_device_that_comes_during_a_migration(stage: Stage) -> None:
+    machine = stage.start(f"{Q35} {PORT} -S")
+    capabilities(machine, "events")
+    machine.qmp.execute("migrate-set-parameters", {**SLOW, "zero-page-detection": "none"})
+    machine.qmp.execute("migrate", {"uri": "file:vm.state"})
+    machine.qmp.wait("MIGRATION", status="active")
+    machine.qmp.execute("device_add", {"driver": "nvme", "serial": "c", "bus": "rp"})
+    machine.qmp.execute("device_add", {"driver": "e1000e", "bus": "rp"})
+    machine.qmp.execute("device_add", {"driver": "e1000e", "bus": "pcie.0"})
+    machine.qmp.execute("device_add", {"driver": "bogus"})
+    machine.qmp.execute("migrate_cancel")
+    settle(machine, "cancelled")
+    leave(machine)
+
+
+def devices_of_a_host_that_are_refused(stage: Stage) -> None:
+    stage.refused(f"{Q35} -device nvme")
+    stage.refused(f"{Q35} -device vfio-pci")
+    for host in ("1", "zz", "01:00.8", "01:20.0", "01:00.0.0", ""):
+        stage.refused(f"{Q35} -device vfio-pci,host={host}")
+    stage.refused(f"{Q35} -device vfio-pci,host=01:00.0,enable-migration=maybe")
+    stage.refused(f"{Q35} -device vhost-scsi-pci")
+    stage.refused("-machine none -device vfio-pci,host=01:00.0")
