@@ -49,7 +49,7 @@ def test_a_host_address_has_one_full_form(text: str, address: str | None) -> Non
 async def test_a_vfio_device_forbids_normal_migration_only(subject: Subject) -> None:
     plug(subject, **VFIO)
     assert subject.migration.query() == {"blocked-reasons": [IN_THE_KERNEL]}
-    with pytest.raises(QmpError, match=IN_THE_KERNEL):
+    with pytest.raises(QmpError, match="not supported in kernel"):
         subject.migration.migrate("file:vm.state")
     subject.migration.options.set_parameters({"mode": "cpr-reboot"})
     assert subject.migration.query() == {}
@@ -62,14 +62,14 @@ async def test_it_says_so_when_its_migration_was_switched_off(subject: Subject) 
 
 
 async def test_it_is_refused_when_it_must_be_able_to_migrate(subject: Subject) -> None:
-    with pytest.raises(QmpError, match=f"vfio 0000:01:00.0: {IN_THE_KERNEL}"):
+    with pytest.raises(QmpError, match="not supported in kernel"):
         plug(subject, **VFIO, **{"enable-migration": "on"})
     assert subject.machine.blockers.reasons("normal") == []
 
 
 async def test_a_host_device_is_assigned_once(subject: Subject) -> None:
     plug(subject, **VFIO)
-    with pytest.raises(QmpError, match="vfio 0000:01:00.0: device is already attached"):
+    with pytest.raises(QmpError, match="device is already attached"):
         plug(subject, driver="vfio-pci", host="0000:01:00.0")
     plug(subject, driver="vfio-pci", host="01:00.1")
 
