@@ -1,4 +1,4 @@
-"""Devices that stand in the way of a migration: simulated hosts, and what is forbidden with them."""
+"""Devices that stand in the way of a migration: simulated hosts, and what they forbid."""
 
 from __future__ import annotations
 
