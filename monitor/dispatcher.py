@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -45,11 +45,15 @@ class Dispatcher:
 
     `preconfig`: set while the machine does not exist yet (QEMU's -preconfig); monitors then refuse
     most commands. `busy`: a command is running that waits for something. `stopped`: see stop().
-    `trace`: the log that hears of what the monitors do.
+    `trace`: the log that hears of what the monitors do. `held`: commands wait for release().
     """
 
-    def __init__(self, *, preconfig: bool = False, trace: Trace | None = None) -> None:
+    def __init__(
+        self, *, preconfig: bool = False, held: bool = False, trace: Trace | None = None
+    ) -> None:
         self.preconfig = preconfig
+        self.held = held
+        self._at_release: list[Callable[[], None]] = []
         self.trace = trace
         self.stopped = False
         self._waiting: deque[Client] = deque()
@@ -70,8 +74,20 @@ class Dispatcher:
         if self.stopped:
             return
         self._enqueue(client)
-        if not (self._in_turn or self._turn_scheduled or self._running):
+        if not (self._in_turn or self._turn_scheduled or self._running or self.held):
             self._turn()
+
+    def release(self) -> None:
+        """Begin with what waits."""
+        self.held = False
+        for call in self._at_release:
+            call()
+        self._at_release.clear()
+        self._turn()
+
+    def at_release(self, call: Callable[[], None]) -> None:
+        """Have something called when the commands are let go."""
+        self._at_release.append(call)
 
     def _enqueue(self, client: Client) -> None:
         if client not in self._queued:

@@ -43,6 +43,9 @@ class HmpMonitor:
         self._paused = False
         self._open = False
         self._leaving = False  # the client is gone, what it typed before is still being run
+        if dispatcher.held:
+            self.session.suspend()
+            dispatcher.at_release(self.session.resume)
         backend.attach(self)
 
     # What the backend calls

@@ -24,7 +24,7 @@ from vmd.runstate import NEEDS_RESET, RunState, RunStateMachine
 from vmd.trace import Tracer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from vmd.chardev.registry import Chardevs
     from vmd.clock import Clock
@@ -105,18 +105,12 @@ class Machine:
         self.cpus = setup.cpus
         self.cpu_model = setup.cpu_model
         self.topology = setup.topology
-        self.node_of_cpu = setup.node_of_cpu
-        self.node_sizes = setup.node_sizes
         self.memory_slots = setup.memory_slots
         self.properties = setup.properties
         self.boot = setup.boot
-        self.ram_size = setup.ram_size
-        self.ram_blocks = setup.ram_blocks
         self.all_blocks = setup.all_blocks
         self.backends = setup.backends
         self.objects = setup.objects
-        self.main_ram = setup.main_ram
-        self.memory = _address_space(setup)
         self.autostart = setup.autostart
         self.only_migratable = setup.only_migratable
         self.has_default_nic = setup.has_default_nic
@@ -131,6 +125,7 @@ class Machine:
         self.warn: Callable[[str], None] = lambda text: report(f"warning: {text}")
         self.fdsets = fdsets
         self.chardevs: Chardevs | None = None
+        self.exit_preconfig: Callable[[], Awaitable[None]] | None = None  # while it is not complete
         self.serial: Callable[[bytes], None] = lambda data: None
         self.exiting = False
         self._on_exit = on_exit
@@ -146,16 +141,27 @@ class Machine:
             self.tracer,
             lambda: self.runstate.is_live,
         )
-        self.guest = Guest(
-            setup.main_ram[0] if setup.main_ram else None,
-            clock,
-            self,
-            self._guest_says,
-            guest_options,
-        )
+        self._guest_options = guest_options
+        self.equipped = False
+        self._take_ram(setup)
         self.blockers = Blockers(self._is_migrating, only_migratable=setup.only_migratable)
         self.migration = Migration(self, incoming=setup.incoming)
         self.dump = Dump(self)
+
+    def equip(self, setup: MachineSetup) -> None:
+        """What it was made from is complete: places of CPUs, RAM, and a guest in it."""
+        self.equipped = True
+        self._take_ram(setup)
+
+    def _take_ram(self, setup: MachineSetup) -> None:
+        self.node_of_cpu = setup.node_of_cpu
+        self.node_sizes = setup.node_sizes
+        self.ram_size = setup.ram_size
+        self.ram_blocks = setup.ram_blocks
+        self.main_ram = setup.main_ram
+        self.memory = _address_space(setup)
+        ram = setup.main_ram[0] if setup.main_ram else None
+        self.guest = Guest(ram, self.clock, self, self._guest_says, self._guest_options)
 
     # Life: start, stop, and what commands make of them.
 

@@ -29,15 +29,18 @@ if TYPE_CHECKING:
     from vmd.trace import Tracer
 
 
-def build_machine(
+def begin_machine(
     config: Config,
     report: Report,
     clock: Clock,
     fdsets: FdSets,
     on_exit: Callable[[int], None],
     tracer: Tracer | None = None,
-) -> Machine:
-    """The machine that `config` describes, not yet powered on. Quit if there cannot be one."""
+) -> tuple[Machine, MachineSetup]:
+    """The machine that `config` describes, so far as monitors need it, and what it is made from.
+
+    It has a name and objects, but no RAM. Quit if there cannot be one.
+    """
     board = boards.find(config.machine)
     setup = MachineSetup(board)
     setup.name = config.name
@@ -57,14 +60,8 @@ def build_machine(
     for request in config.objects:
         with report.at(""):
             add_object(setup, request.properties)
-    nodes = numa_nodes(config, report)
-    setup.node_of_cpu = _nodes_of_cpus(nodes, config.smp)
     setup.memory_slots = config.memory.slots
-    with report.at(""):
-        _add_ram(setup, config, nodes)
-    _warn_of_homeless_cpus(nodes, config.smp, report)
-    typed = ",".join(f"{key}={value}" for key, value in config.vmd.items())
-    with report.at(f"-vmd {typed}"):
+    with report.at(_typed_guest(config)):
         guest = _guest_options(config)
         machine = Machine(
             setup,
@@ -75,10 +72,25 @@ def build_machine(
             fdsets=fdsets,
             tracer=tracer,
         )
+    return machine, setup
+
+
+def finish_machine(machine: Machine, setup: MachineSetup, config: Config, report: Report) -> None:
+    """Give the machine its CPUs' places and its RAM; then it can be powered on. Quit if not."""
+    nodes = numa_nodes(config, report)
+    setup.node_of_cpu = _nodes_of_cpus(nodes, config.smp)
+    with report.at(""):
+        _add_ram(setup, config, nodes)
+    _warn_of_homeless_cpus(nodes, config.smp, report)
+    with report.at(_typed_guest(config)):
+        machine.equip(setup)
     with report.at(""):
         migration = [given for given in config.globals if given.driver == "migration"]
         preset(machine.migration.options, migration)
-    return machine
+
+
+def _typed_guest(config: Config) -> str:
+    return "-vmd " + ",".join(f"{key}={value}" for key, value in config.vmd.items())
 
 
 def _device_globals(config: Config, report: Report) -> list[tuple[str, str, str]]:

@@ -167,6 +167,7 @@ class Config:
         self.nographic = False
         self.vga: str | None = None
         self.daemonize = False
+        self.preconfig = False
         self.pidfile: str | None = None
         self.logfile: str | None = None
         self.log_items: str | None = None  # -d

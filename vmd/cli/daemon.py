@@ -21,9 +21,10 @@ from vmd.chardev import Host, claim
 from vmd.chardev.line import Line
 from vmd.chardev.registry import Chardevs
 from vmd.cli import ports
-from vmd.cli.build import build_machine
+from vmd.cli.build import begin_machine, finish_machine
 from vmd.cli.cpus import check_cpu
 from vmd.cli.plug import add_devices
+from vmd.cli.report import Quit
 from vmd.cli.settle import check_images, choose_machine, settle
 from vmd.cli.signals import SignalWatch
 from vmd.clock import RealClock
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     )
     from vmd.cli.report import Report
     from vmd.events import Event
-    from vmd.machine import Machine
+    from vmd.machine import Machine, MachineSetup
     from vmd.trace import Tracer
 
 FLUSH_NS = 200_000_000
@@ -64,7 +65,7 @@ class Daemon:
         self._fdsets = FdSets()
         self._chardevs = Chardevs(self._host(), daemonized=config.daemonize)
         self._tracer = tracer
-        self._dispatcher = Dispatcher(trace=tracer)
+        self._dispatcher = Dispatcher(preconfig=config.preconfig, held=True, trace=tracer)
         self._human: HmpRegistry | None = None
         self._qmp_monitors: list[QmpMonitor] = []
         self._terminal: TerminalMonitor | None = None
@@ -83,19 +84,23 @@ class Daemon:
                     await self._open_chardev(request)
             settle(self._config, self._report)
             check_images(self._config, self._report)
-            check_cpu(self._config, self._report)
-            self._machine = machine = build_machine(
+            machine, setup = begin_machine(
                 self._config, self._report, self._clock, self._fdsets, self._end, self._tracer
             )
+            self._machine = machine
             machine.chardevs = self._chardevs
             machine.tell = lambda text: self._report.write(f"{text}\n")
-            await self._connect_serials(machine)
-            add_devices(machine, self._config, self._report)
             self._connect_monitors(machine)
-            self._start_incoming(machine)
+            if self._config.preconfig:
+                machine.exit_preconfig = lambda: self._exit_preconfig(machine, setup)
+            else:
+                await self._complete(machine, setup)
+            self._chardevs.start()
             signals.start(lambda text: self._signalled(machine, text))
             ready()
-            machine.power_on()
+            if machine.equipped:
+                machine.power_on()
+            self._dispatcher.release()
             code = await self._ending
             await self._flush()
             return code
@@ -140,6 +145,29 @@ class Daemon:
         fd = self._fdsets.open(path, flags)
         return os.open(path, flags, mode) if fd is None else fd
 
+    async def _complete(self, machine: Machine, setup: MachineSetup) -> None:
+        """What comes after the monitors: CPUs, RAM, ports, devices, whoever is to arrive."""
+        check_cpu(self._config, self._report)
+        finish_machine(machine, setup, self._config, self._report)
+        await self._connect_serials(machine)
+        add_devices(machine, self._config, self._report)
+        self._start_incoming(machine)
+
+    async def _exit_preconfig(self, machine: Machine, setup: MachineSetup) -> None:
+        """x-exit-preconfig: a machine that cannot be made ends the process, without an answer."""
+        self._report.named = False
+        try:
+            await self._complete(machine, setup)
+        except Quit as end:
+            self._end(end.status)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._report.named = True
+        self._chardevs.start()
+        self._dispatcher.preconfig = False
+        machine.exit_preconfig = None
+        machine.power_on()
+
     async def _connect_serials(self, machine: Machine) -> None:
         """The ports that have options of their own."""
         for index, port in enumerate(self._config.serials):
@@ -154,7 +182,6 @@ class Daemon:
             with self._report.at(request.where):
                 self._connect_monitor(machine, request, commands)
         machine.events.subscribe(self._broadcast)
-        self._chardevs.start()
 
     async def _port(self, port: PortRequest, kind: str, index: int) -> Chardev | None:
         options = ports.port_of(port, kind, index, self._report)

@@ -324,6 +324,10 @@ def daemonize(state: Parsing, where: str, arg: str) -> None:
     state.config.daemonize = True
 
 
+def preconfig(state: Parsing, where: str, arg: str) -> None:
+    state.config.preconfig = True
+
+
 def pidfile(state: Parsing, where: str, arg: str) -> None:
     state.config.pidfile = arg
 

@@ -79,6 +79,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "qmp": ("dev", "QMP monitor on a character device"),
     "qmp-pretty": ("dev", "the same, with replies laid out to be read"),
     "mon": ("[chardev=]id[,mode=readline|control][,pretty=on|off]", "monitor on a -chardev"),
+    "preconfig": ("", "wait for x-exit-preconfig before the machine is made"),
     "S": ("", "do not start the guest ('cont' does)"),
     "no-reboot": ("", "end instead of rebooting"),
     "no-shutdown": ("", "stop instead of ending when the guest powers off"),

@@ -32,6 +32,7 @@ class Report:
         self.program = program
         self.timestamps = False
         self.guest_name = ""
+        self.named = True  # False while a monitor's command runs: QEMU then leaves its name out
         self.place = ""
         self._clock = clock
 
@@ -59,7 +60,8 @@ class Report:
         stamp = self._stamp() if self.timestamps else ""
         guest = f"{self.guest_name} " if self.guest_name else ""
         place = f"{line}: " if line else f" {where}: " if where else " "
-        self.write(f"{stamp}{guest}{self.program}:{place}{text}\n" + (f"{hint}\n" if hint else ""))
+        head = f"{self.program}:{place}" if self.named else place.lstrip()
+        self.write(f"{stamp}{guest}{head}{text}\n" + (f"{hint}\n" if hint else ""))
 
     def write(self, text: str) -> None:
         """Put text on stderr; a stderr that is gone is no reason to fail."""

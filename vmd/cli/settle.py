@@ -45,6 +45,8 @@ def choose_machine(config: Config, report: Report) -> None:
             hint = "Use -machine help to list supported machines"
             raise QmpError(f'unsupported machine type: "{name}"', hint=hint)
         config.machine = machine.board.name
+        if config.preconfig and any(given.kind != "defer" for given in config.incoming):
+            raise QmpError("'preconfig' supports '-incoming defer' only")
         if config.vga is not None and config.vga not in VGA_TYPES:
             raise QmpError(f"unknown vga type: {config.vga}")
     except QmpError as error:

@@ -65,6 +65,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         _with("mon", chardevs.mon),
     ),
     "Debug/Expert options": (
+        _bare("preconfig", do.preconfig),
         _bare("S", do.paused),
         _bare("no-reboot", do.no_reboot),
         _bare("no-shutdown", do.no_shutdown),

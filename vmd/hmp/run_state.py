@@ -38,7 +38,19 @@ def system_wakeup(machine: Machine, hmp: Hmp) -> None:
     machine_commands.system_wakeup(machine)
 
 
+async def exit_preconfig(machine: Machine, hmp: Hmp) -> None:
+    await misc.x_exit_preconfig(machine)
+
+
 COMMANDS = [
+    HmpCommand(
+        "exit_preconfig",
+        "",
+        "",
+        "make the machine, after a start with -preconfig",
+        exit_preconfig,
+        preconfig=True,
+    ),
     HmpCommand("quit|q", "", "", "end the emulator", quit_, preconfig=True),
     HmpCommand("stop|s", "", "", "hold the guest", stop),
     HmpCommand("cont|c", "", "", "let the guest go on", cont),

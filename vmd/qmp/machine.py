@@ -84,12 +84,13 @@ def query_hotpluggable_cpus(machine: Machine) -> list[dict[str, object]]:
 
     if not machine.board.has_cpus:
         raise QmpError("machine does not support hot-plugging CPUs")
+    present = machine.cpus if machine.equipped else 0
     return [
         {
             "type": machine.cpu_model + SUFFIX,
             "vcpus-count": 1,
             "props": _cpu_place(machine, index),
-            **({"qom-path": cpu_path(index)} if index < machine.cpus else {}),
+            **({"qom-path": cpu_path(index)} if index < present else {}),
         }
         # QEMU puts each in front of those that it knows.
         for index in reversed(range(machine.topology.maxcpus))

@@ -40,6 +40,12 @@ def cont(machine: Machine) -> None:
     machine.cont()
 
 
+async def x_exit_preconfig(machine: Machine) -> None:
+    if machine.exit_preconfig is None:
+        raise QmpError("The command is permitted only before machine initialization")
+    await machine.exit_preconfig()
+
+
 def human_monitor_command(run_line: RunLine) -> Callable[..., Any]:
     """The handler, given who executes a line of the human monitor."""
 
@@ -125,6 +131,7 @@ HANDLERS = {
     "query-name": query_name,
     "remove-fd": remove_fd,
     "stop": stop,
+    "x-exit-preconfig": x_exit_preconfig,
 }
 MONITOR_HANDLERS = {
     "add-fd": add_fd,
