@@ -20,7 +20,7 @@ from qmp_reference import coverage, reference  # noqa: E402
 
 FLOORS = {
     "the door": ["vmd.__main__", "vmd.cli", "vmd.ctl"],
-    "the desks": ["vmd.qmp", "vmd.hmp"],
+    "the desks": ["vmd.qmp", "vmd.hmp", "vmd.qtest"],
     "the machine": ["vmd"],
     "the faces": ["monitor"],
     "the words": ["qapi"],

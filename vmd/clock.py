@@ -116,9 +116,24 @@ class HeldClock:
     def advance(self, delay_ns: int) -> None:
         """Move on by `delay_ns`, running what falls due on the way at its own time."""
         target = self._now + delay_ns
-        while self._timers and self._timers[0][0] <= target:
+        while not self.approach(target, 1):
+            pass
+
+    def approach(self, target_ns: int, most: int) -> bool:
+        """Move towards a time, but run at most so many calls; whether it is reached."""
+        while self._timers and self._timers[0][0] <= target_ns:
+            if not most:
+                return False
             due, _, timer = heapq.heappop(self._timers)
             self._now = max(self._now, due)
             if not timer.cancelled:
                 timer.callback()
-        self._now = target
+                most -= 1
+        self._now = max(self._now, target_ns)
+        return True
+
+    def next_ns(self) -> int | None:
+        """When the next call falls due; None if none is arranged."""
+        while self._timers and self._timers[0][2].cancelled:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None

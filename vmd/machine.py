@@ -79,6 +79,7 @@ class MachineSetup:
         self.has_default_nic = False
         self.globals: list[tuple[str, str, str]] = []
         self.actions = {name: values[0] for name, values in ACTIONS.items()}
+        self.guest_clock: Clock | None = None  # the guest's own time, if it has one
 
 
 class Machine:
@@ -125,6 +126,7 @@ class Machine:
         self.warn: Callable[[str], None] = lambda text: report(f"warning: {text}")
         self.fdsets = fdsets
         self.chardevs: Chardevs | None = None
+        self.qtest: dict[str, str] | None = None  # its object's properties, with -qtest
         self.exit_preconfig: Callable[[], Awaitable[None]] | None = None  # while it is not complete
         self.serial: Callable[[bytes], None] = lambda data: None
         self.exiting = False
@@ -133,7 +135,8 @@ class Machine:
         self.runstate = RunStateMachine(
             RunState.INMIGRATE if setup.incoming else RunState.PRELAUNCH, self._trace_runstate
         )
-        self.guest_time = GuestTime(clock)
+        self.guest_clock = setup.guest_clock or clock
+        self.guest_time = GuestTime(self.guest_clock)
         self.screen = Screen()
         self.input = Input(
             OF_A_PC if setup.board.has_cpus else (),
@@ -161,7 +164,7 @@ class Machine:
         self.main_ram = setup.main_ram
         self.memory = _address_space(setup)
         ram = setup.main_ram[0] if setup.main_ram else None
-        self.guest = Guest(ram, self.clock, self, self._guest_says, self._guest_options)
+        self.guest = Guest(ram, self.guest_clock, self, self._guest_says, self._guest_options)
 
     # Life: start, stop, and what commands make of them.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qapi.error import QmpError
 from vmd.cli.cpus import numa_nodes
 from vmd.cli.globals import preset
+from vmd.clock import HeldClock
 from vmd.devices import board as boards
 from vmd.guest.guest import GuestOptions
 from vmd.machine import Machine, MachineSetup, add_object
@@ -52,6 +53,8 @@ def begin_machine(
     setup.properties = dict(config.machine_properties)
     setup.boot = _boot(board, config)
     setup.autostart = not config.paused
+    if config.accel == "qtest":
+        setup.guest_clock = HeldClock()
     setup.incoming = bool(config.incoming)
     setup.only_migratable = config.only_migratable
     setup.has_default_nic = config.defaults

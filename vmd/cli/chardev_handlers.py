@@ -76,6 +76,14 @@ def _legacy(state: Parsing, where: str, label: str, filename: str) -> ChardevReq
     raise QmpError(f"parse error: {filename}")
 
 
+def qtest(state: Parsing, where: str, arg: str) -> None:
+    state.config.qtest = arg
+
+
+def qtest_log(state: Parsing, where: str, arg: str) -> None:
+    state.config.qtest_log = arg
+
+
 def serial(state: Parsing, where: str, arg: str) -> None:
     state.config.serials.append(PortRequest(where, arg))
     if arg.startswith("mon:"):

@@ -152,6 +152,8 @@ class Config:
         self.monitors: list[MonitorRequest] = []
         self.serials: list[PortRequest] = []
         self.parallels: list[PortRequest] = []
+        self.qtest: str | None = None  # a chardev, in the words of -serial
+        self.qtest_log: str | None = None  # None: stderr
 
         self.name: str | None = None
         self.process_name: str | None = None

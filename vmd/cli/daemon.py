@@ -84,6 +84,7 @@ class Daemon:
                     await self._open_chardev(request)
             settle(self._config, self._report)
             check_images(self._config, self._report)
+            qtest = await self._open_qtest()
             machine, setup = begin_machine(
                 self._config, self._report, self._clock, self._fdsets, self._end, self._tracer
             )
@@ -91,6 +92,8 @@ class Daemon:
             machine.chardevs = self._chardevs
             machine.tell = lambda text: self._report.write(f"{text}\n")
             self._connect_monitors(machine)
+            if qtest is not None:
+                self._connect_qtest(machine, qtest)
             if self._config.preconfig:
                 machine.exit_preconfig = lambda: self._exit_preconfig(machine, setup)
             else:
@@ -119,6 +122,30 @@ class Daemon:
             terminate=self._terminate,
             open_file=self._open_file,
         )
+
+    async def _open_qtest(self) -> Chardev | None:
+        text = self._config.qtest
+        if text is None:
+            return None
+        try:
+            options = ports.qtest_of(text)
+            if not isinstance(options, str):
+                return await self._chardevs.add(options.label, options.backend)
+            if (known := self._chardevs.get(options)) is not None:
+                return known
+        except QmpError as error:
+            if error.desc:
+                self._report.error(error.desc, hint=error.hint)
+        raise self._report.refuse(QmpError(f'Failed to initialize device for qtest: "{text}"'))
+
+    def _connect_qtest(self, machine: Machine, chardev: Chardev) -> None:
+        from vmd.qtest.server import QtestServer, file_log
+
+        path = self._config.qtest_log
+        log = self._report.write if path is None else file_log(path)
+        with self._report.at(""):
+            QtestServer(claim(chardev), machine, log)
+        machine.qtest = {"chardev": chardev.label, "log": path or ""}
 
     async def _open_chardev(self, request: ChardevRequest) -> None:
         options = ports.chardev_of(request)
@@ -274,7 +301,8 @@ class Daemon:
         broadcast_event(self._qmp_monitors, event.name, event.data, seconds, nanoseconds // 1000)
 
     def _signalled(self, machine: Machine, text: str) -> None:
-        self._report.error(text)
+        if machine.qtest is None:
+            self._report.error(text)
         machine.quit("host-signal")
 
     def _terminate(self) -> None:

@@ -309,6 +309,19 @@ def display(state: Parsing, where: str, arg: str) -> None:
             raise QmpError(f"Parameter '{key}' is unexpected")
 
 
+def audio(state: Parsing, where: str, arg: str) -> None:
+    if arg in HELP_WORDS:
+        raise Quit(0, "Available audio drivers:\nnone\n")
+    tree, _ = parse_keyval(arg, "driver")
+    if "driver" not in tree:
+        raise QmpError("Parameter 'driver' is missing")
+    if tree["driver"] != "none":
+        raise QmpError(f"Parameter 'driver' does not accept value '{tree['driver']}'")
+    for key in tree:
+        if key not in ("driver", "id"):
+            raise QmpError(f"Parameter '{key}' is unexpected")
+
+
 def vga(state: Parsing, where: str, arg: str) -> None:
     if arg == "help":
         from vmd.cli.help import VGA_HELP

@@ -63,6 +63,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "display": ("none", "there is no display ('-display help')"),
     "nographic": ("", "put serial port and monitor on stdin and stdout"),
     "vga": ("none|std", "graphics adapter"),
+    "audio": ("[driver=]none[,id=id]", "no sound, which is all there is"),
     "chardev": (
         "kind,id=id[,option=value...]",
         "make a character device ('-chardev help' lists the kinds)\n"
@@ -99,6 +100,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "overcommit": ("[mem-lock=on|off|on-fault][,cpu-pm=on|off]", "lock all memory"),
     "pidfile": ("file", "write the process id to a file and keep it locked"),
     "daemonize": ("", "go to the background once everything is set up"),
+    "qtest": (
+        "chardev",
+        "serve the qtest protocol there: a test reads and writes guest memory, and with\n"
+        "-accel qtest moves the guest's time",
+    ),
+    "qtest-log": ("file", "log the protocol to a file instead of stderr ('none': not at all)"),
     "d": ("trace:pattern[,...]", "log these trace events ('-d trace:help' lists them)"),
     "D": ("file", "log to a file instead of stderr"),
     "trace": (

@@ -73,6 +73,18 @@ def port_of(
     raise report.refuse(no_port(request, kind), request.where)
 
 
+def qtest_of(text: str) -> ChardevOptions | str:
+    """The chardev of `-qtest`: options to make it, or the label of one that exists."""
+    if text.startswith("chardev:"):
+        return text[len("chardev:") :]
+    if text.startswith("mon:"):
+        raise QmpError("mon: isn't supported in this context")
+    options = parse_legacy("qtest", text)
+    if options is None:
+        raise QmpError("")
+    return backend_of(options)
+
+
 def no_port(request: PortRequest, kind: str) -> QmpError:
     """What QEMU adds when a port's chardev cannot be had."""
     return QmpError(f"could not connect {kind} device to character backend '{request.text}'")

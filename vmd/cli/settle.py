@@ -28,6 +28,8 @@ RAM_ALIGNMENT = 8192
 MAX_SLOTS = 256
 # The last two are for KVM; under TCG QEMU does not even look at them.
 SETTLED_ELSEWHERE = ("type", "accel", "boot", "smp", "memory", "kernel-irqchip", "kvm-shadow-mem")
+# With qtest a guest lives only while a test moves its time.
+ACCELERATORS = ("tcg", "qtest")
 TCG_PROPERTIES = ("one-insn-per-tb", "split-wx", "tb-size", "thread")
 _DATE = r"\d+-\d+-\d+(T\d+:\d+:\d+)?"
 
@@ -292,7 +294,7 @@ def _settle_accel(config: Config, report: Report) -> None:
         raise report.refuse(QmpError(text))
     if named is not None or not requests:
         for name in str(named if named is not None else "tcg").split(":") if named != "" else ():
-            if name == "tcg":
+            if name in ACCELERATORS:
                 config.accel = config.accel or name
             else:
                 failed = True
@@ -301,13 +303,13 @@ def _settle_accel(config: Config, report: Report) -> None:
         name = str(request.options.get("accel"))
         if config.accel:
             break
-        if name != "tcg":
+        if name not in ACCELERATORS:
             failed = True
             report.error(f"invalid accelerator {name}", request.where)
             continue
         config.accel = name
         with report.at(request.where):
-            config.accel_properties = _tcg_properties(request)
+            config.accel_properties = _accel_properties(name, request)
     if not config.accel:
         raise report.refuse(QmpError("no accelerator found")) if not failed else _quit()
     if failed:
@@ -320,13 +322,13 @@ def _quit() -> Exception:
     return Quit(1)
 
 
-def _tcg_properties(request: AccelRequest) -> dict[str, object]:
+def _accel_properties(accel: str, request: AccelRequest) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, value in request.options.pairs:
         if name == "accel":
             continue
-        if name not in TCG_PROPERTIES:
-            raise QmpError(f"Property 'tcg-accel.{name}' not found")
+        if accel != "tcg" or name not in TCG_PROPERTIES:
+            raise QmpError(f"Property '{accel}-accel.{name}' not found")
         if name == "thread":
             if value not in ("single", "multi"):
                 raise QmpError(f"Invalid 'thread' setting {value}")

@@ -54,6 +54,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         _with("display", do.display),
         _bare("nographic", do.nographic),
         _with("vga", do.vga),
+        _with("audio", do.audio),
     ),
     "Character device options": (
         _with("chardev", chardevs.chardev),
@@ -78,6 +79,8 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         _with("overcommit", do.overcommit),
         _with("pidfile", do.pidfile),
         _bare("daemonize", do.daemonize),
+        _with("qtest", chardevs.qtest),
+        _with("qtest-log", chardevs.qtest_log),
         _with("d", do.log_items),
         _with("D", do.logfile),
         _with("trace", do.trace),

@@ -66,6 +66,8 @@ def compose(machine: Machine) -> Object:
         _add_cpu(unattached, machine, index, memory)
     if machine.board.has_cpus:
         _add_devices(machine.devices, peripherals)
+    if machine.qtest is not None:
+        board.add("qtest", "qtest", _qtest(machine.qtest))
     main_ram = None
     for name, backend in machine.backends.items():
         added = objects.add(name, backend.qom_type, _backend(backend))
@@ -121,6 +123,19 @@ def _stored(stored: dict[str, Any], name: str, kind: str) -> Property:
             stored[name] = choice(name, value, ON_OFF_AUTO)
 
     return Property(kind, read, write if kind in ("bool", "OnOffAuto") else None)
+
+
+def _qtest(values: dict[str, str]) -> dict[str, Property]:
+    return {
+        name: Property("string", _reader(values, name), _fixed(name)) for name in ("chardev", "log")
+    }
+
+
+def _fixed(name: str) -> Callable[[object], None]:
+    def write(value: object) -> None:
+        raise QmpError(f"Property '{name}' can not be set now")
+
+    return write
 
 
 # Its CPUs

@@ -110,6 +110,8 @@ _LIST = (
     Type("memory-region", "object", _MEMORY_REGION),
     Type("accel", "object", {}, abstract=True),
     Type("tcg-accel", "accel", {}),
+    Type("qtest-accel", "accel", {}),
+    Type("qtest", "object", {"chardev": "string", "log": "string"}),
     Type("machine", "object", _MACHINE, abstract=True),
     Type("x86-machine", "machine", _X86_MACHINE, abstract=True),
     Type("generic-pc-machine", "x86-machine", _GENERIC_PC_MACHINE, abstract=True),
