@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from vmd.memory import PAGE_SIZE, AddressSpace, RamBlock, split_ram
 from vmd.memory.dirty import CHUNK, DirtyLog, PendingPages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 MIB = 1 << 20
@@ -28,18 +29,32 @@ def block() -> Iterator[RamBlock]:
     made.close()
 
 
-def allocated(block: RamBlock) -> int:
-    return os.fstat(block.fd).st_blocks * 512
+def memfd_block(size: int) -> RamBlock:
+    fd = os.memfd_create("ram")
+    os.ftruncate(fd, size)
+    return RamBlock("ram", size, fd)
 
 
-def test_fresh_memory_is_zero_and_costs_nothing() -> None:
-    block = RamBlock.anonymous("ram", TIB)
+def allocated(block: RamBlock, around: int) -> int:
+    """Bytes of host memory that the block takes; of anonymous memory, in the MiB from there on."""
+    if block.fd >= 0:
+        return os.fstat(block.fd).st_blocks * 512
+    with open("/proc/self/pagemap", "rb") as pages:
+        pages.seek((block.address() + around) // PAGE_SIZE * 8)
+        words = pages.read(MIB // PAGE_SIZE * 8)
+    return sum(byte >> 7 for byte in words[7::8]) * PAGE_SIZE
+
+
+@pytest.mark.parametrize("make", [memfd_block, partial(RamBlock.anonymous, "ram")])
+def test_fresh_memory_is_zero_and_costs_nothing(make: Callable[[int], RamBlock]) -> None:
+    block = make(TIB)
     assert block.read(TIB - MIB, MIB) == bytes(MIB)
     assert list(block.data_extents(0, TIB)) == []
     block.clear(0, TIB)
     block.fill(0, TIB, 0)
-    assert allocated(block) == 0
+    assert allocated(block, TIB // 2) == allocated(block, TIB - MIB) == 0
     block.write(TIB // 2, b"here")
+    assert allocated(block, TIB // 2) == PAGE_SIZE
     assert list(block.data_extents(0, TIB)) == [(TIB // 2, TIB // 2 + PAGE_SIZE)]
     block.close()
 

@@ -63,6 +63,12 @@ def transfer(saver: RamSaver, loader: RamLoader, max_bytes: int = 1 << 30) -> No
         load(loader, records(section))
 
 
+def memfd_block(pages: int = 16) -> RamBlock:
+    fd = os.memfd_create("ram")
+    os.ftruncate(fd, pages * PAGE)
+    return RamBlock("ram", pages * PAGE, fd)
+
+
 def allocated(block: RamBlock) -> int:
     return os.fstat(block.fd).st_blocks * 512
 
@@ -117,7 +123,7 @@ def test_a_shared_named_file_is_listed_but_not_sent(make: Callable[..., RamBlock
 
 
 def test_zero_pages_are_sent_whole_where_detection_is_off(make: Callable[..., RamBlock]) -> None:
-    source, target = make(), make()
+    source, target = memfd_block(), make()
     source.write(5 * PAGE, b"data")
     saver = RamSaver([source], detect_zero=False)
     saver.setup()
@@ -126,6 +132,7 @@ def test_zero_pages_are_sent_whole_where_detection_is_off(make: Callable[..., Ra
     assert (saver.duplicate, saver.normal) == (0, 16)
     assert allocated(source) == PAGE  # looked at before the comparison touches the rest
     assert bytes(target.view) == bytes(source.view)
+    source.close()
 
 
 def test_a_part_is_about_as_long_as_it_may_be(make: Callable[..., RamBlock]) -> None:
@@ -190,14 +197,18 @@ def test_memory_touched_while_its_hole_is_being_sent_arrives(
 
 
 def test_untouched_memory_is_neither_read_nor_filled(make: Callable[..., RamBlock]) -> None:
-    source, target = make(pages=1 << 16), make(pages=1 << 16)
+    source, target, again = memfd_block(1 << 16), memfd_block(1 << 16), make(pages=1 << 16)
     source.write(77 * PAGE, b"x")
-    saver = RamSaver([source])
-    saver.setup()
-    saver.sync()
-    transfer(saver, RamLoader([target]))
-    assert target.read(77 * PAGE, 1) == b"x"
+    for sender, receiver in ((source, target), (target, again)):
+        saver = RamSaver([sender])
+        saver.setup()
+        saver.sync()
+        transfer(saver, RamLoader([receiver]))
+        assert receiver.read(77 * PAGE, 1) == b"x"
     assert (allocated(source), allocated(target)) == (PAGE, PAGE)
+    assert list(again.data_extents(0, again.size)) == [(77 * PAGE, 78 * PAGE)]
+    source.close()
+    target.close()
 
 
 def test_a_zero_page_clears_what_was_there(make: Callable[..., RamBlock]) -> None:
@@ -342,7 +353,7 @@ def test_a_resizable_block_takes_the_sources_size_up_to_its_maximum() -> None:
 def test_a_file_system_that_is_full_is_an_error_of_the_stream(
     make: Callable[..., RamBlock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, target = make(), make()
+    source, target = make(), memfd_block()
     source.fill(0, source.size, 7)
     saver = RamSaver([source])
     saver.setup()
@@ -351,6 +362,7 @@ def test_a_file_system_that_is_full_is_an_error_of_the_stream(
     with pytest.raises(LoadError) as refused:
         transfer(saver, RamLoader([target]))
     assert refused.value.strerror == "No space left on device"
+    target.close()
 
 
 def test_numpy_stays_out_until_a_page_is_sent() -> None:

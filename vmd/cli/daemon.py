@@ -91,6 +91,8 @@ class Daemon:
             self._machine = machine
             machine.chardevs = self._chardevs
             machine.tell = lambda text: self._report.write(f"{text}\n")
+            # Before anybody can see that we are there.
+            signals.start(lambda text: self._signalled(machine, text))
             self._connect_monitors(machine)
             if qtest is not None:
                 self._connect_qtest(machine, qtest)
@@ -99,7 +101,6 @@ class Daemon:
             else:
                 await self._complete(machine, setup)
             self._chardevs.start()
-            signals.start(lambda text: self._signalled(machine, text))
             ready()
             if machine.equipped:
                 machine.power_on()
@@ -337,6 +338,7 @@ class Daemon:
 
 def _start_incoming(machine: Machine, request: IncomingRequest) -> None:
     if request.kind == "defer":
+        machine.migration.expect_incoming()
         return
     if request.kind == "uri":
         machine.migration.migrate_incoming(str(request.value))

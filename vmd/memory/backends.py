@@ -2,7 +2,7 @@
 
 `create` turns checked object options into a mapped block. The order of the checks and the texts
 were observed from QEMU's backends/hostmem*.c and system/physmem.c. Where QEMU asks the host for
-anonymous memory, vmd always uses a memfd: it is sparse, and a hole in it can be told from data.
+shared anonymous memory, vmd uses a memfd: a hole in it can be told from data.
 """
 
 from __future__ import annotations
@@ -210,6 +210,8 @@ def _memfd(name: str, size: int, flags: int) -> int:
 
 def _create_ram(id_: str, name: str, properties: Options) -> RamBlock:
     failure = f"cannot set up guest memory '{id_}'"
+    if not properties["share"]:
+        return _map(name, -1, properties, failure=failure)
     try:
         fd = _memfd("vmd-ram", page_align(_int(properties, "size")), os.MFD_CLOEXEC)
     except QmpError:

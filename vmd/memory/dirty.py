@@ -16,6 +16,10 @@ PAGE_SIZE = 1 << PAGE_BITS
 CHUNK = 4096  # pages in a chunk of flags: 16 MiB of guest memory
 _ALL = b"\1" * CHUNK
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 Flags = dict[int, bytes | bytearray]
 
 
@@ -42,6 +46,30 @@ class DirtyLog:
                     flags[index : index + n] = _ALL[:n]
             count -= n
             chunk, index = chunk + 1, 0
+
+    def runs(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The marked pages of [start, end) as (first, behind the last), ascending, not touching.
+
+        What is marked meanwhile may or may not be among them.
+        """
+        first, last = start // CHUNK, (end - 1) // CHUNK
+        numbers: Iterable[int] = range(first, last + 1)
+        if last - first >= len(self._chunks):
+            numbers = sorted(n for n in list(self._chunks) if first <= n <= last)
+        begun: tuple[int, int] | None = None
+        for number in numbers:
+            flags, base = self._chunks.get(number, b""), number * CHUNK
+            behind, stop = max(start - base, 0), min(end - base, CHUNK)
+            while (found := flags.find(1, behind, stop)) >= 0:
+                behind = flags.find(0, found, stop)
+                if behind < 0:
+                    behind = stop
+                if begun is not None and begun[1] != base + found:
+                    yield begun
+                    begun = None
+                begun = (begun[0] if begun is not None else base + found, base + behind)
+        if begun is not None:
+            yield begun
 
     def take(self) -> Flags:
         """The flags by chunk number; the log is empty afterwards."""

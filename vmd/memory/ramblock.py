@@ -1,4 +1,4 @@
-"""A RAM block: a named piece of guest memory, mapped from a memfd or a file.
+"""A RAM block: a named piece of guest memory, anonymous or mapped from a memfd or a file.
 
 A block belongs to the event loop: only there it is written, and a writer marks what it wrote
 afterwards. A sender's thread may read it at any time; a page it reads too early is in the log.
@@ -19,15 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAP_NORESERVE = 0x4000  # a terabyte of guest memory is a promise, not a demand on the host
-_TOUCH_BITS = 21  # writes to a private mapping are remembered in pieces of 2 MiB
-_HUGE = 2 << 20
+_HUGE_BITS = 21
+_HUGE = 1 << _HUGE_BITS
+_DENSE = 64  # so many pages at once will not be the last ones of their huge page
 _FEW_PAGES = 16 * PAGE_SIZE
-_CLEAR = bytes(1 << 20)
+_CLEAR = bytes(64 << 10)
 
 
 def page_align(size: int) -> int:
     """`size` rounded up to whole pages."""
     return (size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1)
+
+
+def _pages(offset: int, length: int) -> tuple[int, int]:
+    """The first page of a range of bytes, and how many there are."""
+    first = offset >> PAGE_BITS
+    return first, ((offset + length - 1) >> PAGE_BITS) - first + 1
 
 
 class RamBlock:
@@ -37,13 +44,14 @@ class RamBlock:
     for resizable ROMs); both are multiples of the page. `gpa` is the guest address of its first
     byte (0 if it is not mapped at top level). `shared` and `named_file` are what migration asks:
     is it mapped MAP_SHARED, and is it a memory-backend-file. `fd` is owned by the block; it is
-    the mapping's file from `file_offset` on.
+    the mapping's file from `file_offset` on, or -1 where the memory is anonymous.
 
     `view` is the memory itself, for vectorised work; whoever writes through it calls `mark`
     afterwards. Offsets outside the block raise ValueError or IndexError.
     """
 
     __slots__ = (
+        "_huge",
         "_log",
         "_map",
         "_touched",
@@ -79,18 +87,20 @@ class RamBlock:
     ) -> None:
         """Map `size` bytes of `fd`; takes the descriptor over, also when it fails (OSError).
 
-        `shared` says what the block is to migration; `private_mapping` maps it copy-on-write.
-        The memory of a memory-backend-ram is a memfd of our own and can be mapped shared.
+        Without a descriptor (-1) it is anonymous memory, private. `shared` says what the block is
+        to migration; `private_mapping` maps a file copy-on-write.
         """
+        private_mapping = private_mapping or fd < 0
         flags = mmap.MAP_PRIVATE if private_mapping else mmap.MAP_SHARED
-        if private_mapping and os.fstatvfs(fd).f_bsize < _HUGE:
+        if fd < 0 or (private_mapping and os.fstatvfs(fd).f_bsize < _HUGE):
             flags |= MAP_NORESERVE  # huge pages must be reserved, or touching them kills us
         protection = mmap.PROT_READ | (0 if readonly else mmap.PROT_WRITE)
         max_size = size if max_size is None else max_size
         try:
             self._map = mmap.mmap(fd, max_size, flags, protection, offset=file_offset)
         except BaseException:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
             raise
         self.idstr = idstr
         self.size = size
@@ -106,20 +116,16 @@ class RamBlock:
         self.view = memoryview(self._map)
         self.pending: PendingPages | None = None
         self._log: DirtyLog | None = None
-        self._touched: set[int] | None = set() if private_mapping else None
+        # What a private mapping holds is in no file that could be asked for its holes.
+        self._touched: DirtyLog | None = DirtyLog() if private_mapping else None
+        self._huge: set[int] = set()
 
     @classmethod
     def anonymous(
         cls, idstr: str, size: int, *, max_size: int | None = None, gpa: int = 0
     ) -> RamBlock:
-        """Fresh private memory, all zero, backed by a memfd that costs nothing until touched."""
-        fd = os.memfd_create("vmd-ram", os.MFD_CLOEXEC)
-        try:
-            os.ftruncate(fd, max_size or size)
-        except BaseException:
-            os.close(fd)
-            raise
-        return cls(idstr, size, fd, max_size=max_size, gpa=gpa, shared=False)
+        """Fresh private memory, all zero, that costs nothing until it is touched."""
+        return cls(idstr, size, -1, max_size=max_size, gpa=gpa, shared=False)
 
     @property
     def pages(self) -> int:
@@ -130,11 +136,14 @@ class RamBlock:
     def read(self, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`; fewer at the end of the block."""
         length = max(min(length, self.size - offset), 0)
-        if self._touched is None and length > PAGE_SIZE:
-            # Reading a hole through the mapping would allocate it; the file knows it is zero.
-            data = os.pread(self.fd, length, self.file_offset + offset)
-            if len(data) == length:
-                return data
+        if length > PAGE_SIZE:
+            # Reading a hole through the mapping would allocate it.
+            if self._touched is None:
+                data = os.pread(self.fd, length, self.file_offset + offset)
+                if len(data) == length:
+                    return data
+            elif self.is_fresh(offset, offset + length):
+                return bytes(length)
         return bytes(self.view[offset : offset + length])
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
@@ -146,10 +155,12 @@ class RamBlock:
     def put_pages(self, offset: int, pages: list[memoryview]) -> None:
         """Write whole pages one behind the other, at most IOV_MAX (1024). Marks nothing.
 
-        Fresh memory is filled through its file: it need neither be faulted in nor zeroed before,
-        and a full file system is an OSError and not the end of the process.
+        Fresh memory of a file is filled through the file: it need neither be faulted in nor zeroed
+        before, and a full file system is an OSError and not the end of the process.
         """
         if self._touched is not None or self.page_size != PAGE_SIZE:
+            if len(pages) >= _DENSE:
+                self.expect_data(offset)
             for page in pages:
                 self.view[offset : offset + PAGE_SIZE] = page
                 offset += PAGE_SIZE
@@ -173,30 +184,50 @@ class RamBlock:
             data = data[done:]
             offset += done
 
+    def is_fresh(self, start: int, end: int) -> bool:
+        """Whether [start, end) is anonymous memory that nobody has written to yet."""
+        return self.fd < 0 and next(self.data_extents(start, end), None) is None
+
+    def expect_data(self, offset: int) -> None:
+        """Let fresh memory from `offset` on come in huge pages, which saves most of the faults.
+
+        For data that comes densely: a page here and there shall not cost 2 MiB each. The host's
+        huge pages may begin anywhere in ours, hence two of them are meant.
+        """
+        piece = offset >> _HUGE_BITS
+        if self.fd < 0 and piece not in self._huge:
+            self._huge.add(piece)
+            start = piece << _HUGE_BITS
+            with suppress(OSError):  # a host without huge pages
+                self._map.madvise(mmap.MADV_HUGEPAGE, start, min(2 * _HUGE, self.max_size - start))
+
     def fill(self, offset: int, length: int, byte: int) -> None:
         """Set `length` bytes from `offset` to `byte`; zeros do not touch what is untouched."""
         if self.readonly:
             return
-        if byte:
+        if not byte:
+            self.clear(offset, length)
+        else:
             pattern = bytes((byte,)) * min(length, len(_CLEAR))
             for start in range(offset, offset + length, len(pattern)):
                 end = min(start + len(pattern), offset + length)
                 self.view[start:end] = pattern[: end - start]
-        else:
-            self.clear(offset, length)
-        self.mark(offset, length)
+            self.mark(offset, length)
 
     def clear(self, offset: int, length: int) -> None:
-        """Zero a range without touching memory that never held anything. Marks nothing."""
+        """Zero a range without touching memory that never held anything; it is dirty then."""
         if self.readonly:
             return
+        self._log_dirty(offset, length)
         if length <= _FEW_PAGES and self._touched is None:
             self._clear_few(offset, offset + length)
             return
         for start, end in self.data_extents(offset, offset + length):
-            for piece in range(start, end, len(_CLEAR)):
-                n = min(len(_CLEAR), end - piece)
-                self.view[piece : piece + n] = _CLEAR[:n]
+            for first in range(start, end, len(_CLEAR)):
+                last = min(first + len(_CLEAR), end)
+                zeros = _CLEAR[: last - first]
+                if self.view[first:last].tobytes() != zeros:
+                    self.view[first:last] = zeros
 
     def _clear_few(self, start: int, end: int) -> None:
         """Page by page: looking for the end of the data around would cost more."""
@@ -215,6 +246,8 @@ class RamBlock:
 
     def data_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Ranges of [start, end) that may hold other bytes than zero, ascending and disjoint."""
+        if self.fd < 0:
+            return self._touched_extents(start, end)
         base = self.file_offset
         extents = file_extents(self.fd, base + start, base + end)
         ranges = ((first - base, last - base) for first, last in extents)
@@ -224,29 +257,20 @@ class RamBlock:
 
     def _touched_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         assert self._touched is not None
-        for piece in sorted(self._touched):
-            first = max(piece << _TOUCH_BITS, start)
-            last = min((piece + 1) << _TOUCH_BITS, end)
-            if first < last:
-                yield first, last
+        for first, last in self._touched.runs(start >> PAGE_BITS, page_align(end) >> PAGE_BITS):
+            yield max(first << PAGE_BITS, start), min(last << PAGE_BITS, end)
 
     # The dirty log
 
     def mark(self, offset: int, length: int) -> None:
         """Note that bytes were written: to be called after writing, on the event loop."""
-        if length <= 0:
-            return
-        if self._touched is not None:
-            self.touch(offset, length)
-        if self._log is not None:
-            first = offset >> PAGE_BITS
-            self._log.mark(first, ((offset + length - 1) >> PAGE_BITS) - first + 1)
+        if self._touched is not None and length > 0:
+            self._touched.mark(*_pages(offset, length))
+        self._log_dirty(offset, length)
 
-    def touch(self, offset: int, length: int) -> None:
-        """Note that memory may no longer be what the file says, without making it dirty."""
-        if self._touched is not None:
-            last = (offset + length - 1) >> _TOUCH_BITS
-            self._touched.update(range(offset >> _TOUCH_BITS, last + 1))
+    def _log_dirty(self, offset: int, length: int) -> None:
+        if self._log is not None and length > 0:
+            self._log.mark(*_pages(offset, length))
 
     def start_dirty_log(self) -> None:
         """Begin to log writes; all pages are pending."""

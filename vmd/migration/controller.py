@@ -91,6 +91,10 @@ class Migration:
             raise QmpError("Can't migrate the vm that was paused due to previous migration")
         self._vm.blockers.check(self.options.mode)
 
+    def expect_incoming(self) -> None:
+        """There will be a `migrate_incoming`: what it needs may be made ready beside the loop."""
+        self._incoming.prepare()
+
     def migrate_incoming(
         self,
         uri: str | None = None,

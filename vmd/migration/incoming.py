@@ -6,7 +6,9 @@ machine goes on observed from migration/migration.c (process_incoming_migration_
 
 from __future__ import annotations
 
+import _thread
 import asyncio
+import importlib
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     class Channel(Protocol):
         """Where the stream comes from. `read_into` and `answer` may wait and run in the worker."""
 
-        def read_into(self, buffer: memoryview) -> int: ...
+        def read_into(self, buffers: list[memoryview]) -> int: ...
         def answer(self, data: bytes) -> None: ...
         def answer_now(self, data: bytes) -> None: ...
         def interrupt(self) -> None: ...
@@ -64,6 +66,10 @@ class Incoming:
         self._channel: Channel | None = None
         self._answers: Answers | None = None
         self._task: asyncio.Task[None] | None = None
+
+    def prepare(self) -> None:
+        """Bring in the code that a stream will need, in a thread, while nobody waits for it."""
+        _thread.start_new_thread(importlib.import_module, ("vmd.migration.load",))
 
     def start(self, open_door: Callable[[], Door], exit_on_error: bool) -> None:
         """Enter setup, open the door and go on alone; QmpError if it cannot be opened.

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     class Channel(Protocol):
         """Where the stream comes from."""
 
-        def read_into(self, buffer: memoryview) -> int: ...
+        def read_into(self, buffers: list[memoryview]) -> int: ...
 
     class StateFile(Channel, Protocol):
         """What it must be with mapped-ram; `origin` is where the stream begins."""
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         def skip(self, count: int) -> None: ...
 
 
-READ_SIZE = 128 << 10  # what was read is still in the cache when it is written to RAM
+READ_SIZE = 1 << 20  # what was read is still in the cache when it is written to RAM
 MOST_KEPT = 10_000  # records of a stream that says the same for ever
 MOST_CARRIED_RAM = 1 << 40
 """A block that only the stream knows is sparse; this bounds the address space that it takes."""
@@ -96,7 +96,7 @@ def load(
         return vm.board.carries_devices
 
     base = file.origin if file is not None else 0
-    reader = StreamReader(identity(vm, options), ram, devices, accept, base=base)
+    reader = StreamReader(identity(vm, options), ram, devices, accept, base=base, places=ram)
     records = _read_all(reader, channel, file, answers)
     return _summarize(records, ram.blocks)
 
@@ -107,9 +107,13 @@ def _read_all(
     buffer = memoryview(bytearray(READ_SIZE))
     kept: list[Record] = []
     while not reader.done:
-        count = channel.read_into(buffer)
+        places = reader.in_place()
+        count = channel.read_into(places if places is not None else [buffer])
         try:
-            records = reader.feed(buffer[:count]) if count else reader.end()
+            if places is not None:
+                records = reader.took(count)
+            else:
+                records = reader.feed(buffer[:count]) if count else reader.end()
         except LoadError as error:
             _sort(reader.told(), kept, answers)
             error.lines[:0] = [one.line for one in kept if isinstance(one, Notice)]

@@ -103,7 +103,7 @@ class _Region:
             raise invalid(f"page outside of ramblock {block.idstr} range")
         done = 0
         while done < size:
-            buffer = self._buffer[: min(size - done, STEP)]
+            buffer = self._buffer_for(offset + done, min(size - done, STEP))
             count = self._read(buffer, self._pages_at + offset + done)
             if count < len(buffer):
                 raise invalid(
@@ -111,11 +111,21 @@ class _Region:
                     f"from file offset {self._pages_at + offset:x}:"
                     f" Partial read of size {done + count}, expected {size}"
                 )
-            try:
-                block.put(offset + done, buffer)
-            except OSError as error:
-                raise LoadError(error.errno or errno.EIO) from None
+            if block.fd >= 0:
+                try:
+                    block.put(offset + done, buffer)
+                except OSError as error:
+                    raise LoadError(error.errno or errno.EIO) from None
+            block.mark(offset + done, count)
             done += count
+
+    def _buffer_for(self, offset: int, size: int) -> memoryview:
+        """Where to read to: anonymous memory itself, or what will be written to a block's file."""
+        if self._block.fd >= 0:
+            return self._buffer[:size]
+        if size == STEP:
+            self._block.expect_data(offset)
+        return self._block.view[offset : offset + size]
 
     def _read(self, buffer: memoryview, position: int) -> int:
         """As many bytes as there are, up to the buffer's length."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from functools import cache
 
 from vmd.memory.dirty import PAGE_SIZE
 from vmd.memory.ramblock import page_align
@@ -26,7 +27,9 @@ from vmd.migration.ram import (
     ZERO_RECORD,
     is_ignored,
 )
+from vmd.migration.ram_in_place import MOST_PAGES, InPlace, Words, length_alike
 from vmd.migration.source import LoadError, invalid, io_error, text
+from vmd.migration.stream import be64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ _IN_STREAM = ZERO | PAGE | XBZRLE | HOOK | MULTIFD_FLUSH  # never with mapped-ra
 _MOST_PAGES = 256  # records looked at together: about a MiB, or 36 KiB of zero records
 _MOST_ZEROS = 4096
 _FEW = 8
+_FEWEST_IN_PLACE = 32
 _LARGE = 4 << 30  # bytes of RAM from which on numpy is worth its import
 
 
@@ -67,6 +71,10 @@ class RamLoader:
         self._file = file
         self._made: list[RamBlock] = []
         self._block: RamBlock | None = None  # the one that CONTINUE refers to
+        self._next = 0  # behind the last run of pages
+        self._awaits_page = False
+        self._words: Words | None = None
+        self._reach = MOST_PAGES  # pages that are guessed about at once
         self._window = _FEW
         self._is_large = sum(block.size for block in self.blocks) > _LARGE
 
@@ -77,6 +85,8 @@ class RamLoader:
         while True:
             while self._run(source):
                 pass
+            if self._window > _MOST_PAGES:
+                yield from self._wait_for_a_page(source)
             word = yield from source.be64()
             if source.failed:
                 raise io_error("Getting RAM address failed")
@@ -93,6 +103,32 @@ class RamLoader:
                 raise invalid(f"Unknown combination of migration flags: 0x{flags:x}")
             if source.failed:
                 raise io_error()
+
+    def in_place(self, source: Source) -> InPlace | None:
+        """Where to read the next bytes into, if they are likely to be a run of pages."""
+        if not self._awaits_page or self._block is None:
+            return None
+        if not InPlace.is_worth_it(self._block, self._next):
+            return None
+        self._block.expect_data(self._next)
+        if self._words is None:
+            self._words = Words()
+        begun = source.rest()
+        source.base -= len(begun)
+        return InPlace(self._words, self._block, self._next, begun, self._reach)
+
+    def settle(self, source: Source, guess: InPlace, count: int) -> None:
+        """Take over what became of a guess after `count` bytes were read into it."""
+        pages, rest = guess.settle(count)
+        assert self._block is not None
+        self._block.mark(self._next, pages * PAGE_SIZE)
+        self._next += pages * PAGE_SIZE
+        # A socket gives less at once than a file.
+        self._reach = min(max(2 * pages, _FEWEST_IN_PLACE), MOST_PAGES)
+        if len(rest) >= PAGE_RECORD:
+            self._window = _FEW  # wrong: the next guess has to be earned
+        source.base += guess.begun + count - len(rest)
+        source.feed(rest)
 
     def give_up(self) -> None:
         """The stream is refused: the blocks that were made for it go again."""
@@ -134,7 +170,6 @@ class RamLoader:
         if block.resizable and page_align(length) <= block.max_size:
             block.size = page_align(length)
         yield from load_region(source, block, length, file)
-        block.mark(0, block.size)
 
     def _check_gpa(self, source: Source, block: RamBlock) -> Parse[None]:
         gpa = yield from source.be64()
@@ -167,7 +202,8 @@ class RamLoader:
             if fill:
                 raise invalid(f"Found a zero page with value {fill}")
             block.clear(address, PAGE_SIZE)
-        elif kind == PAGE:
+            return
+        if kind == PAGE:
             data = yield from source.take(PAGE_SIZE)
             if not source.failed:
                 block.view[address : address + PAGE_SIZE] = data
@@ -196,6 +232,16 @@ class RamLoader:
 
     # Many records
 
+    def _wait_for_a_page(self, source: Source) -> Parse[None]:
+        """Wait where nothing of the next page is consumed, so that it may be read in place."""
+        expected = be64(self._next | PAGE | CONTINUE)
+        while source.available() < PAGE_RECORD and not source.ended:
+            if not expected.startswith(source.glance(len(expected))):
+                return
+            self._awaits_page = True
+            yield
+            self._awaits_page = False
+
     def _run(self, source: Source) -> bool:
         """Apply the whole records at the head that form one run; False if there is none."""
         head, pos, block = source.head, source.pos, self._block
@@ -220,11 +266,12 @@ class RamLoader:
                 block.put_pages(address, pages)
             except OSError as error:
                 raise LoadError(error.errno or errno.EIO) from None
-        elif any(head[pos + 8 : pos + stride * count : stride]):
+            block.mark(address, count * PAGE_SIZE)
+        elif head[pos + 8 : pos + stride * count : stride].tobytes().count(0) != count:
             return False  # somewhere in it a zero page is not zero: let it be found one by one
         else:
             block.clear(address, count * PAGE_SIZE)
-        block.mark(address, count * PAGE_SIZE)
+        self._next = address + count * PAGE_SIZE
         source.pos = pos + stride * count
         return True
 
@@ -252,11 +299,25 @@ def _count_alike(head: memoryview, pos: int, word: int, stride: int, most: int) 
 
 def _count_alike_plainly(head: memoryview, pos: int, word: int, stride: int, most: int) -> int:
     """The same without numpy: up to some GiB of RAM this is over before numpy is imported."""
+    if stride == ZERO_RECORD and most > _MOST_PAGES:
+        expected = _zero_records(word, most)
+        return max(length_alike(head[pos : pos + len(expected)], expected) // ZERO_RECORD, 1)
     words = b"".join([head[i : i + 8] for i in range(pos, pos + most * stride, stride)])
     expected = struct.pack(f">{most}Q", *range(word, word + most * PAGE_SIZE, PAGE_SIZE))
-    if words == expected:
-        return most
-    return next(i for i in range(most) if words[8 * i : 8 * i + 8] != expected[8 * i : 8 * i + 8])
+    return length_alike(words, expected) // 8
+
+
+def _zero_records(word: int, count: int) -> bytes:
+    """Records of zero pages whose first words count up from `word`, by arithmetic on one number."""
+    steps, ones = _steps()
+    return (steps + word * ones).to_bytes(_MOST_ZEROS * ZERO_RECORD, "big")[: count * ZERO_RECORD]
+
+
+@cache
+def _steps() -> tuple[int, int]:
+    """As many records as are looked at together: each with its page's offset, and each with 1."""
+    offsets = b"".join([be64(i * PAGE_SIZE) + b"\0" for i in range(_MOST_ZEROS)])
+    return int.from_bytes(offsets, "big"), int.from_bytes((be64(1) + b"\0") * _MOST_ZEROS, "big")
 
 
 def _resize(block: RamBlock, length: int) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Protocol
 
+    from vmd.migration.ram_in_place import InPlace
     from vmd.migration.sections import Configuration
     from vmd.migration.source import Buffer, Parse
     from vmd.migration.vmstate import Description, Values, VMState
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 
         def load(self, source: Source, version: int) -> Parse[None]: ...
         def give_up(self) -> None: ...
+
+    class Places(Protocol):
+        """Who knows where the next bytes will go. `vmd.migration.ram_load.RamLoader` does."""
+
+        def in_place(self, source: Source) -> InPlace | None: ...
+        def settle(self, source: Source, guess: InPlace, count: int) -> None: ...
 
 
 MOST_DESCRIPTION = 16 << 20  # a longer one is passed over
@@ -88,7 +95,8 @@ class StreamReader:
     `local` is what the configuration section must agree with. `devices` are the sections that
     are understood, in the order of their registration. Of any other device section `accept`
     says whether it is carried; without it (or if it says no) the stream is refused. `base` is the
-    stream's offset in its file. With `spans` it is told where each section stands.
+    stream's offset in its file. With `spans` it is told where each section stands. With `places`
+    (the same as `ram`) bytes may be read `in_place`.
 
     After a LoadError the reader is of no use any more.
     """
@@ -102,6 +110,7 @@ class StreamReader:
         *,
         base: int = 0,
         spans: bool = False,
+        places: Places | None = None,
     ) -> None:
         self.return_path = False  # the source has opened one
         self.done = False
@@ -121,6 +130,8 @@ class StreamReader:
         self._spans = spans
         self._part = "header"
         self._section: stream.Span | None = None
+        self._places = places
+        self._guess: InPlace | None = None
         self._tail: Tail | None = None
         self._described: list[Description] = []  # of the tail, what was not reached yet
         self.carried: list[stream.CarriedSection] = []  # so far, and not yet described
@@ -133,6 +144,25 @@ class StreamReader:
             return []
         self._source.feed(data)
         return self._advance()
+
+    def in_place(self) -> list[memoryview] | None:
+        """Buffers to read the next bytes into, where they are likely to be a run of pages.
+
+        Whoever asked reads into them, and calls `took` next.
+        """
+        if self._places is not None and not self.done and self._guess is None:
+            self._guess = self._places.in_place(self._source)
+        return None if self._guess is None else self._guess.buffers
+
+    def took(self, count: int) -> list[Record]:
+        """So many bytes were read into the buffers of `in_place`; what they completed.
+
+        None at all: the stream has ended.
+        """
+        assert self._places is not None and self._guess is not None
+        self._places.settle(self._source, self._guess, count)
+        self._guess = None
+        return self._advance() if count else self.end()
 
     def end(self) -> list[Record]:
         """No more bytes will come: what that completes. LoadError if the stream is cut."""

@@ -100,6 +100,10 @@ class Source:
     def available(self) -> int:
         return len(self.head) - self.pos + sum(map(len, self._rest))
 
+    def glance(self, n: int) -> bytes:
+        """The next bytes as far as they are contiguous, at most `n`, without taking them."""
+        return bytes(self.head[self.pos : self.pos + n])
+
     def rest(self) -> bytes:
         """Take everything that is there."""
         data = b"".join([self.head[self.pos :], *self._rest])

@@ -156,15 +156,15 @@ class IncomingFile:
                 reason = os.strerror(getattr(error, "errno", None) or 22)
                 raise QmpError(f"failed to seek to offset {offset:x}: {reason}") from None
 
-    def read_into(self, buffer: memoryview) -> int:
-        """Read up to `len(buffer)` bytes; 0 at the end of the file.
+    def read_into(self, buffers: list[memoryview]) -> int:
+        """Fill the buffers (at most IOV_MAX) as far as there is data; 0 at the end of the file.
 
         Where reading fails the file ends: to QEMU's loader the two are the same.
         """
         if self._is_fifo:
             _wait_for_writer(self._fd)
         try:
-            return os.readv(self._fd, [buffer])
+            return os.readv(self._fd, buffers)
         except OSError:
             return 0
 

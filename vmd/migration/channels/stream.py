@@ -202,15 +202,15 @@ class IncomingStream:
         self._answers = answers
         self._closed = closed
 
-    def read_into(self, buffer: memoryview) -> int:
-        """Read up to `len(buffer)` bytes, waiting for the first; 0 at the end.
+    def read_into(self, buffers: list[memoryview]) -> int:
+        """Fill the buffers (at most IOV_MAX) as far as bytes are there; 0 at the end.
 
         Where reading fails the stream ends: to QEMU's loader the two are the same.
         """
         while True:
             self.wire.check()
             try:
-                return os.readv(self.wire.fd, [buffer])
+                return os.readv(self.wire.fd, buffers)
             except BlockingIOError:
                 self.wire.wait(select.POLLIN)
             except OSError:
