@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from qapi.error import QmpError
 from vmd.memory import RamBlock
+from vmd.migration.channels import file
 from vmd.migration.channels.file import IncomingFile, OutgoingFile
 from vmd.migration.mapped_ram import MappedRamSaver, Region, bitmap_size
 from vmd.migration.ram_load import RamLoader
@@ -59,11 +62,12 @@ def save(
     *blocks: RamBlock,
     offset: int = 0,
     detect_zero: bool = True,
+    direct: bool = False,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Saved:
     """Save blocks; `meanwhile` is called between two rounds."""
     channel = OutgoingFile(str(path), offset, no_fdset)
-    saver = MappedRamSaver(blocks, detect_zero=detect_zero)
+    saver = MappedRamSaver(blocks, detect_zero=detect_zero, direct=direct)
     written = saver.start(channel, b"", b"")
     saver.sync()
     while sent := saver.send(channel, 5 * PAGE):
@@ -93,8 +97,10 @@ def load(loader: RamLoader, channel: IncomingFile) -> None:
             source.end()
 
 
-def loaded(path: Path, *blocks: RamBlock, offset: int = 0) -> None:
+def loaded(path: Path, *blocks: RamBlock, offset: int = 0, direct: bool = False) -> None:
     channel = IncomingFile(str(path), offset, no_fdset)
+    if direct:
+        channel.bypass_cache()
     try:
         load(RamLoader(blocks, file=channel), channel)
     finally:
@@ -262,3 +268,49 @@ def test_a_record_of_a_page_is_refused(make: Make, tmp_path: Path) -> None:
     spoil(path, MIB + block.size, (8).to_bytes(8, "big"))
     with pytest.raises(LoadError, match="Unexpected RAM flags: 8"):
         loaded(path, make())
+
+
+class Watched:
+    """`os`, noting whether what is written or read at a place goes past the page cache."""
+
+    def __init__(self) -> None:
+        self.direct: list[tuple[str, bool, int]] = []
+
+    def __getattr__(self, name: str) -> object:
+        real = getattr(os, name)
+        if name not in ("pwrite", "preadv"):
+            return real
+
+        def call(fd: int, data: object, place: int) -> int:
+            direct = bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
+            done: int = real(fd, data, place)
+            self.direct.append((name, direct, done))
+            return done
+
+        return call
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_direct_io_takes_pages_past_the_page_cache(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct: bool
+) -> None:
+    probe = tmp_path / "probe"
+    probe.touch()
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_DIRECT))
+    except OSError:
+        pytest.skip("this file system has no direct I/O")
+    block, target = make(pages=300), make(pages=300)
+    pattern(block)
+    watched = Watched()
+    monkeypatch.setattr(file, "os", watched)
+    save(tmp_path / "file", block, offset=77, direct=direct)
+    loaded(tmp_path / "file", target, offset=77, direct=direct)
+    assert bytes(target.view) == bytes(block.view)
+    for name in ("pwrite", "preadv"):
+        pages = {direct for called, direct, done in watched.direct if called == name and done > 999}
+        bitmap = {
+            direct for called, direct, done in watched.direct if called == name and done < 999
+        }
+        assert pages == {direct}
+        assert bitmap == {False}

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
         origin: int
 
         def read_at(self, buffer: memoryview, position: int) -> int: ...
+        def read_pages(self, buffer: memoryview, position: int) -> int: ...
+        def bypass_cache(self) -> None: ...
         def skip(self, count: int) -> None: ...
 
 
@@ -81,6 +83,8 @@ def load(
     What the source asks meanwhile is answered.
     """
     file = cast("StateFile", channel) if options.is_on("mapped-ram") else None
+    if file is not None and options.parameters["direct-io"]:
+        file.bypass_cache()
     ram = RamLoader(
         vm.ram_blocks,
         ignore_shared=options.is_on("x-ignore-shared"),

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
         def write(self, buffers: Sequence[Buffer]) -> int: ...
         def write_at(self, position: int, data: Buffer) -> int: ...
+        def bypass_cache(self) -> None: ...
         def write_pages(self, position: int, pages: memoryview) -> int: ...
         def tell(self) -> int: ...
         def seek(self, position: int) -> None: ...
@@ -78,6 +79,8 @@ def bitmap_size(pages: int) -> int:
 class MappedRamSaver:
     """One machine's RAM being saved to its places in a file; made and used like a RamSaver.
 
+    With `direct` pages go past the host's page cache.
+
     Counters: `duplicate` pages (zero, and not written), `normal` ones, and `ram_bytes` as QEMU
     counts them (pages, 8 bytes for each PART, and the bitmaps).
     """
@@ -89,6 +92,7 @@ class MappedRamSaver:
         ignore_shared: bool = False,
         detect_zero: bool = True,
         section_id: int = 1,
+        direct: bool = False,
     ) -> None:
         self._table = sorted(blocks, key=lambda block: -block.max_size)
         self._ignored = [block for block in self._table if is_ignored(block, ignore_shared)]
@@ -96,6 +100,7 @@ class MappedRamSaver:
         self._ignore_shared = ignore_shared
         self._detect_zero = detect_zero
         self._section_id = section_id
+        self._direct = direct
         self._regions: dict[str, Region] = {}
         self._present: dict[str, Any] = {}  # a flag a page; untouched memory costs nothing
         self._is_ending = False
@@ -130,6 +135,8 @@ class MappedRamSaver:
         """Write the START section with what stands around it, and lay the regions out."""
         import numpy as np
 
+        if self._direct:
+            channel.bypass_cache()
         self._scan.start()
         written = channel.write([before, table_head(self._table, self._section_id)])
         for block in self._table:

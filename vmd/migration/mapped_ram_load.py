@@ -7,6 +7,7 @@ What is refused, and with which words, observed from QEMU's migration/ram.c
 from __future__ import annotations
 
 import errno
+import mmap
 
 from vmd.memory.dirty import PAGE_BITS, PAGE_SIZE
 from vmd.migration.mapped_ram import HEADER_SIZE, VERSION, bitmap_size
@@ -14,19 +15,23 @@ from vmd.migration.source import LoadError, invalid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from vmd.memory import RamBlock
     from vmd.migration.source import Parse, Source
 
+    Read = Callable[[memoryview, int], int]
+
     class MappedFile(Protocol):
         """The file that the stream is in.
 
         `read_at(buffer, position)` fills the buffer and returns the bytes that came; positions
-        count from the beginning of the file.
+        count from the beginning of the file. `read_pages` does the same for whole pages.
         """
 
         def read_at(self, buffer: memoryview, position: int) -> int: ...
+        def read_pages(self, buffer: memoryview, position: int) -> int: ...
 
 
 BITMAP_PIECE = 1 << 17  # bytes of bitmap looked at together
@@ -72,7 +77,7 @@ class _Region:
         self._block = block
         self._pages_at = pages_at
         self._file = file
-        self._buffer = memoryview(bytearray(STEP))
+        self._buffer = memoryview(mmap.mmap(-1, STEP))  # it begins with a page
 
     def load(self, bitmap_at: int, pages: int) -> None:
         """Read the pages whose bits are set. Only a piece of the bitmap is ever held."""
@@ -83,7 +88,7 @@ class _Region:
         first = 0
         while left:
             bits = buffer[: min(left, len(buffer))]
-            if self._read(bits, bitmap_at + first // 8) < len(bits):
+            if _read(self._file.read_at, bits, bitmap_at + first // 8) < len(bits):
                 raise invalid("Error reading dirty bitmap")
             flags = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")
             flags = flags[: pages - first]
@@ -104,7 +109,7 @@ class _Region:
         done = 0
         while done < size:
             buffer = self._buffer_for(offset + done, min(size - done, STEP))
-            count = self._read(buffer, self._pages_at + offset + done)
+            count = _read(self._file.read_pages, buffer, self._pages_at + offset + done)
             if count < len(buffer):
                 raise invalid(
                     f"({block.idstr}) failed to read page {offset:x}"
@@ -127,12 +132,13 @@ class _Region:
             self._block.expect_data(offset)
         return self._block.view[offset : offset + size]
 
-    def _read(self, buffer: memoryview, position: int) -> int:
-        """As many bytes as there are, up to the buffer's length."""
-        done = 0
-        while done < len(buffer):
-            count = self._file.read_at(buffer[done:], position + done)
-            if not count:
-                break
-            done += count
-        return done
+
+def _read(read: Read, buffer: memoryview, position: int) -> int:
+    """As many bytes as there are, up to the buffer's length."""
+    done = 0
+    while done < len(buffer):
+        count = read(buffer[done:], position + done)
+        if not count:
+            break
+        done += count
+    return done

@@ -92,6 +92,7 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter("zero-page-detection", "multifd", CHOICE),
         Parameter("xbzrle-cache-size", 64 << 20, SIZE, " bytes", _power_of_two),
         Parameter("mode", "normal", CHOICE),
+        Parameter("direct-io", False, SWITCH),
     )
 }
 """In the order of `info migrate_parameters`."""

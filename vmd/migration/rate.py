@@ -18,6 +18,8 @@ WINDOW_NS = 100 * MS
 WINDOWS_A_SECOND = 10
 PERIOD_MS = 1000
 NO_LIMIT = 1 << 62
+LARGEST_RECORD = 8 + 256 + 4096
+"""Bytes: a page with its header and the name of its block."""
 TOO_LITTLE = 10_000
 """Bytes in a window from which QEMU does not conclude anything about the downtime."""
 
@@ -50,8 +52,18 @@ class RateWindow:
         return max(limit // WINDOWS_A_SECOND - self.bytes, 0)
 
     def left_ns(self) -> int:
-        """The time to the window's end; not positive once it has passed."""
-        return self._began_ns + WINDOW_NS - self._clock.now_ns()
+        """How long to wait before looking again whether the window has passed; not positive then.
+
+        Never longer than a plain window, for the limit may be lifted meanwhile.
+        """
+        return min(self._began_ns + self._length_ns() - self._clock.now_ns(), WINDOW_NS)
+
+    def _length_ns(self) -> int:
+        """A page that is more than a window allows takes as long as the limit wants."""
+        limit = self._options.number("max-bandwidth")
+        if limit == 0:
+            return WINDOW_NS
+        return max(WINDOW_NS, min(self.bytes, LARGEST_RECORD) * 1_000_000_000 // limit)
 
     def measure(self, *, derive: bool, left_at_sync: int) -> None:
         """If the window has passed: take its rates into the statistics, and begin anew.
@@ -60,7 +72,7 @@ class RateWindow:
         bitmap sync.
         """
         now = self._clock.now_ns()
-        if now - self._began_ns < WINDOW_NS:
+        if now - self._began_ns < self._length_ns():
             return
         elapsed_ms = (now - self._began_ns) / MS
         expected = self._options.number("avail-switchover-bandwidth") / 1000

@@ -53,6 +53,7 @@ def make_saver(vm: Vm, options: MigrationOptions, counters: XbzrleCounters) -> S
             ignore_shared=ignore_shared,
             detect_zero=detect_zero,
             section_id=section_id,
+            direct=options.parameters["direct-io"] is True,
         )
     else:
         xbzrle = None

@@ -222,3 +222,35 @@ def a_disk_that_has_room_for_nothing(stage: Stage) -> None:
     machine.qmp.wait("MIGRATION", status="failed")
     machine.qmp.execute("query-migrate")
     machine.qmp.execute("query-status")
+
+
+def direct_io(stage: Stage) -> None:
+    one_page_of_ram(stage)
+    machine = stage.start(f"{PRIVATE} -S")
+    capabilities(machine, "events", "mapped-ram")
+    machine.qmp.execute("migrate-set-parameters", {"direct-io": True})
+    save(machine)
+    machine.qmp.execute("query-migrate")
+    _note_file(stage)
+    leave(machine)
+    target = stage.start(f"{PRIVATE} -incoming defer")
+    capabilities(target, "events", "mapped-ram")
+    target.qmp.execute("migrate-set-parameters", {"direct-io": True})
+    load(target)
+    target.qmp.execute("query-status")
+    leave(target)
+
+
+def ways_that_cannot_be_sought_in(stage: Stage) -> None:
+    machine = stage.start(f"{PRIVATE} -S")
+    capabilities(machine, "events", "mapped-ram")
+    for uri in ("exec:cat", "tcp:127.0.0.1:1", "unix:socket", "fd:x", "zzz:1"):
+        machine.qmp.execute("migrate", {"uri": uri})
+    machine.qmp.execute("query-migrate")
+    leave(machine)
+    target = stage.start(f"{PRIVATE} -incoming defer")
+    capabilities(target, "events", "mapped-ram")
+    for uri in ("exec:cat vm.state", "tcp:127.0.0.1:0", "unix:socket", "fd:x", "zzz:1"):
+        target.qmp.execute("migrate-incoming", {"uri": uri})
+    target.qmp.execute("query-migrate")
+    leave(target)

@@ -63,6 +63,8 @@ def numbers_that_parameters_take(stage: Stage) -> None:
     attempt(xbzrle_cache_size=3, max_cpu_throttle=0)
     attempt(xbzrle_cache_size=3, downtime_limit=2000001)
     attempt(cpu_throttle_tailslow="on")
+    attempt(direct_io="on")
+    attempt(direct_io=True)
     attempt(cpu_throttle_tailslow=True)
     attempt(
         max_cpu_throttle=0,
@@ -88,6 +90,7 @@ def numbers_typed_at_the_human_monitor(stage: Stage) -> None:
         ("max-bandwidth", "abc -1 1.5 4k 8796093022207"),
         ("xbzrle-cache-size", "1k 5000 64k 1.5k abc 4k -4096 0 0x10000 18446744073709551616 1M"),
         ("mode", "fast cpr-reboot"),
+        ("direct-io", "1 maybe on no yes"),
         ("zero-page-detection", "no none"),
     ):
         for value in values.split():
@@ -116,6 +119,7 @@ def parameters_given_as_globals(stage: Stage) -> None:
         "x-xbzrle-cache-size=8192",
         "xbzrle=on",
         "x-mapped-ram=on",
+        "direct-io=on",
     ):
         stage.refused(f"{NONE} -global migration.{option}")
     options = ("x-auto-converge=on", "max-cpu-throttle=50", "x-cpu-throttle-tailslow=on")

@@ -41,6 +41,14 @@ def _cannot_write(error: OSError) -> QmpError:
     return QmpError(f"Unable to write to file: {os.strerror(error.errno or 0)}")
 
 
+def _reopen(fd: int, flags: int) -> int:
+    """Another descriptor of the same file; -1 if it cannot be had so."""
+    try:
+        return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
 class OutgoingFile:
     """A state file being written, from `offset` on. What stood before the offset survives.
 
@@ -53,6 +61,7 @@ class OutgoingFile:
     def __init__(self, path: str, offset: int, fdset: FdSet) -> None:
         self.path: str | None = path
         self.written = 0
+        self._direct_fd = -1
         self._fd = _open(path, os.O_WRONLY | os.O_CREAT, "create", fdset)
         try:
             os.ftruncate(self._fd, offset)
@@ -96,9 +105,18 @@ class OutgoingFile:
         """Write all of it at a position of the file; the number of bytes."""
         return self._write_at(self._fd, position, data)
 
+    def bypass_cache(self) -> None:
+        """From now on pages go past the host's page cache, if the file system can do that."""
+        self._direct_fd = _reopen(self._fd, os.O_WRONLY | os.O_DIRECT)
+
     def write_pages(self, position: int, pages: memoryview) -> int:
-        """The same for whole pages of RAM, at a multiple of their size."""
-        return self._write_at(self._fd, position, pages)
+        """The same as write_at for whole pages of RAM, at a multiple of their size."""
+        done = 0
+        if self._direct_fd >= 0:
+            with suppress(OSError):  # what is wrong with the file is told below
+                done = os.pwrite(self._direct_fd, pages, position)
+                self.written += done
+        return done + self._write_at(self._fd, position + done, pages[done:])
 
     def _write_at(self, fd: int, position: int, data: Buffer) -> int:
         left = memoryview(data).cast("B")
@@ -115,6 +133,7 @@ class OutgoingFile:
     def finish(self) -> None:
         """Make the file durable, then close it: only after this is a state file complete."""
         fd, self._fd = self._fd, -1
+        self._close_direct()
         try:
             try:
                 if stat.S_ISREG(os.fstat(fd).st_mode):
@@ -130,9 +149,16 @@ class OutgoingFile:
     def cut(self) -> None:
         pass
 
+    def _close_direct(self) -> None:
+        fd, self._direct_fd = self._direct_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
     def close(self) -> None:
         """Let go of the file as it is; whether that works is of no interest any more."""
         fd, self._fd = self._fd, -1
+        with suppress(OSError):
+            self._close_direct()
         if fd >= 0:
             with suppress(OSError):
                 os.close(fd)
@@ -146,6 +172,7 @@ class IncomingFile:
     def __init__(self, path: str, offset: int, fdset: FdSet) -> None:
         self.path = path
         self.origin = offset
+        self._direct_fd = -1
         self._fd = _open(path, os.O_RDONLY, "open", fdset)
         self._is_fifo = stat.S_ISFIFO(os.fstat(self._fd).st_mode)
         if offset:
@@ -175,6 +202,17 @@ class IncomingFile:
         except (OSError, OverflowError):
             return 0
 
+    def bypass_cache(self) -> None:
+        """From now on pages are read past the host's page cache, if the file system can do that."""
+        self._direct_fd = _reopen(self._fd, os.O_RDONLY | os.O_DIRECT)
+
+    def read_pages(self, buffer: memoryview, position: int) -> int:
+        """The same as read_at for whole pages, into memory that begins with a page."""
+        if self._direct_fd >= 0:
+            with suppress(OSError, OverflowError):
+                return os.preadv(self._direct_fd, [buffer], position)
+        return self.read_at(buffer, position)
+
     def skip(self, count: int) -> None:
         """Pass over so many bytes of the stream."""
         try:
@@ -196,10 +234,12 @@ class IncomingFile:
 
     def close(self) -> None:
         """Let go of the file."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            with suppress(OSError):
-                os.close(fd)
+        fds = (self._fd, self._direct_fd)
+        self._fd = self._direct_fd = -1
+        for fd in fds:
+            if fd >= 0:
+                with suppress(OSError):
+                    os.close(fd)
 
 
 def _wait_for_writer(fd: int) -> None:
