@@ -50,6 +50,7 @@ CAUSES = {"host-qmp-quit": 2, "host-ui": 5, "guest-shutdown": 6}
 """The numbers that QEMU has for these causes of a shutdown."""
 
 WAKEUP_BY_COMMAND = 3
+MAX_INT64 = (1 << 63) - 1
 
 
 class MachineSetup:
@@ -308,6 +309,13 @@ class Machine:
             self.runstate.become(RunState.SUSPENDED)
             self._follow_runstate()
             self.events.emit("SUSPEND")
+
+    def guest_sets_rtc(self, offset: int) -> None:
+        """The guest has set its real-time clock to so many seconds ahead of the host's."""
+        if self.board.has_cpus:
+            bridge = self.cpus + self.board.rtc_place
+            path = f"/machine/unattached/device[{bridge}]/rtc"
+            self.events.emit("RTC_CHANGE", {"offset": min(offset, MAX_INT64), "qom-path": path})
 
     def _shut_down(self, reason: str, *, guest: bool) -> None:
         self.events.emit("SHUTDOWN", {"guest": guest, "reason": reason})

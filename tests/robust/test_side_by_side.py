@@ -43,10 +43,27 @@ QUERIES = (
     "query-dump",
     "query-iothreads",
     "query-memory-devices",
+    "query-display-options",
+    "query-vnc-servers",
+    "query-acpi-ospm-status",
+    "x-query-numa",
+    "x-exit-preconfig",
 )
 BLUNT = ("stop", "cont", "system_reset", "system_powerdown", "system_wakeup", "migrate_cancel")
 LINES = ("info status", "info migrate", "info name", "stop", "cont", "info nonsense", "nonsense")
+EVENTS = ("runstate_set", "vm_state_*", "qmp_*_query_name", "*_nonsense*", "nonsense", "r?n*_set")
+KEYS = st.one_of(
+    st.sampled_from(["a", "ctrl", "ret", "nonsense"]).map(lambda k: {"type": "qcode", "data": k}),
+    st.integers(-1, 300).map(lambda number: {"type": "number", "data": number}),
+)
+INPUTS = st.one_of(
+    st.builds(lambda key: {"type": "key", "data": {"key": key, "down": True}}, KEYS),
+    st.sampled_from(["rel", "abs", "mtt"]).map(
+        lambda kind: {"type": kind, "data": {"axis": "x", "value": 1}}
+    ),
+)
 ACTIONS = {
+    "reboot": st.sampled_from(["reset", "shutdown"]),
     "shutdown": st.sampled_from(["pause", "poweroff"]),
     "panic": st.sampled_from(["pause", "none", "poweroff"]),
     "watchdog": st.sampled_from(["none", "inject-nmi", "reset"]),
@@ -77,6 +94,7 @@ class Pair(RuleBasedStateMachine):
             scene = self._open.enter_context(stage(program, place))
             self.machines.append((scene, scene.start(VM)))
         self.saved = False
+        self.actions = {"reboot": "reset", "shutdown": "poweroff"}
         self._each(lambda machine: capabilities(machine, "events"))
 
     def teardown(self) -> None:
@@ -110,7 +128,28 @@ class Pair(RuleBasedStateMachine):
 
     @rule(actions=st.fixed_dictionaries({}, optional=ACTIONS))
     def chooses_actions(self, actions: dict[str, str]) -> None:
+        """Any but those with which a reset would end the programs."""
+        chosen = self.actions | actions
+        if chosen["reboot"] == "shutdown" and chosen["shutdown"] == "poweroff":
+            return
+        if chosen.get("panic") != "poweroff":  # else all of it is refused
+            self.actions = chosen
         self._each(lambda machine: machine.qmp.execute("set-action", actions))
+
+    @rule(name=st.sampled_from(EVENTS), enable=st.booleans())
+    def traces(self, name: str, enable: bool) -> None:
+        arguments = {"name": name, "enable": enable}
+        self._each(lambda machine: machine.qmp.execute("trace-event-set-state", arguments))
+        self._each(lambda machine: machine.qmp.execute("trace-event-get-state", {"name": name}))
+
+    @rule(events=st.lists(INPUTS, max_size=3))
+    def does(self, events: list[dict[str, Any]]) -> None:
+        arguments = {"events": events}
+        self._each(lambda machine: machine.qmp.execute("input-send-event", arguments))
+
+    @rule(keys=st.lists(KEYS, max_size=3))
+    def presses(self, keys: list[dict[str, Any]]) -> None:
+        self._each(lambda machine: machine.qmp.execute("send-key", {"keys": keys}))
 
     @rule()
     def asks_what_is_set(self) -> None:

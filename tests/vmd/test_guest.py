@@ -16,9 +16,13 @@ MIB = 1 << 20
 class Board:
     def __init__(self) -> None:
         self.suspended = 0
+        self.rtc_offsets: list[int] = []
 
     def guest_suspend(self) -> None:
         self.suspended += 1
+
+    def guest_sets_rtc(self, offset: int) -> None:
+        self.rtc_offsets.append(offset)
 
 
 class Stage:
@@ -117,6 +121,15 @@ def test_the_counter_suspends_itself_when_told_to() -> None:
     assert stage.board.suspended == 0
     stage.clock.advance(50 * MS)
     assert stage.board.suspended == 1
+
+
+def test_the_counter_sets_its_clock_ahead_when_told_to() -> None:
+    stage = Stage("counter", **{"rtc-step": "60"}).boot()
+    stage.clock.advance(350 * MS)
+    assert stage.board.rtc_offsets == [60, 120, 180]
+    without = Stage("counter").boot()
+    without.clock.advance(350 * MS)
+    assert without.board.rtc_offsets == []
 
 
 def test_dirty_writes_so_many_pages_and_goes_round() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from qapi.error import QmpError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from vmd.clock import Clock
@@ -193,6 +194,11 @@ class Chardev:
         frontend is told `closed` before this returns, and `opened` again if the peer stays.
         """
         self._driver.abort()
+
+    def add_client(self, peer: socket.socket) -> bool:
+        """Give it a connection that somebody else has made; False if it takes none (now)."""
+        add = getattr(self._driver, "add_client", None)
+        return add is not None and add(peer)
 
     def set_echo(self, echo: bool) -> None:
         """On a terminal: cooked and echoing (as QMP wants it), or raw. Elsewhere nothing."""

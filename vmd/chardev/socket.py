@@ -121,8 +121,7 @@ class SocketDriver:
         except OSError:
             return
         peer.setblocking(False)
-        for other in self._listeners:
-            self._loop.remove_reader(other.fileno())
+        self._stop_looking()
         self._adopt(peer)
 
     async def _dial_once(self) -> None:
@@ -166,6 +165,22 @@ class SocketDriver:
         self._chardev.connected()
         if self._stream is stream and not stream.reading:
             stream.pause()
+
+    def add_client(self, peer: socket.socket) -> bool:
+        """Take a connection that somebody else has made, if there is none."""
+        if self._peer is not None:
+            return False
+        peer.setblocking(False)
+        self._stop_looking()
+        self._adopt(peer)
+        return True
+
+    def _stop_looking(self) -> None:
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.fileno())
+        if self._dialler is not None:
+            self._dialler.cancel()
+            self._dialler = None
 
     # The sink of the stream
 
@@ -284,11 +299,8 @@ class SocketDriver:
         pass
 
     def close(self) -> None:
-        if self._dialler is not None:
-            self._dialler.cancel()
-            self._dialler = None
+        self._stop_looking()
         for listener in self._listeners:
-            self._loop.remove_reader(listener.fileno())
             listener.close()
         self._listeners = []
         if self._unlink is not None:

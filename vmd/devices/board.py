@@ -39,6 +39,7 @@ class Board(NamedTuple):
     bios: tuple[AuxBlock, ...] = ()
     default_devices: tuple[AuxBlock, ...] = ()
     acpi: tuple[AuxBlock, ...] = ()
+    rtc_place: int = 0  # of the bridge with the real-time clock, behind the CPUs
 
 
 _BIOS = (
@@ -86,6 +87,7 @@ BOARDS = (
         bios=_BIOS,
         acpi=_ACPI,
         default_devices=_pc_devices("02.0", "03.0", "e1000"),
+        rtc_place=2,
     ),
     Board(
         name="pc-q35-10.0",
@@ -100,6 +102,7 @@ BOARDS = (
         bios=_BIOS,
         acpi=_ACPI,
         default_devices=_pc_devices("01.0", "02.0", "e1000e"),
+        rtc_place=1,
     ),
 )
 

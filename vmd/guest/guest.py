@@ -35,6 +35,7 @@ class Board(Protocol):
     """What a guest can do to the machine that it runs on."""
 
     def guest_suspend(self) -> None: ...
+    def guest_sets_rtc(self, offset: int) -> None: ...
 
 
 class Guest:
@@ -154,5 +155,7 @@ class Guest:
     def _obey(self, wish: Wish) -> None:
         if wish.serial:
             self._serial(wish.serial)
+        if wish.rtc_offset is not None:
+            self._board.guest_sets_rtc(wish.rtc_offset)
         if wish.suspend:
             self._board.guest_suspend()

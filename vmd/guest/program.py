@@ -23,10 +23,14 @@ SECOND = 1_000_000_000
 
 
 class Wish(NamedTuple):
-    """What a program wants of the machine after a tick."""
+    """What a program wants of the machine after a tick.
+
+    `rtc_offset`: seconds by which its real-time clock, as it has set it, is ahead of the host's.
+    """
 
     serial: bytes = b""
     suspend: bool = False
+    rtc_offset: int | None = None
 
 
 NOTHING = Wish()
@@ -90,20 +94,22 @@ class Idle:
 class Counter:
     """Counts in RAM and says each number on the serial line: `count 17`.
 
-    Registers: count, interval in ns, the count at which it suspends itself (0: never).
+    Registers: count, interval in ns, the count at which it suspends itself (0: never), seconds by
+    which it sets its clock ahead each time (0: it does not).
     """
 
     name = "counter"
     options: Mapping[str, str] = {
         "interval": "milliseconds between two numbers (100)",
         "suspend-at": "the number at which it goes to sleep, on pc and q35 (0: never)",
+        "rtc-step": "seconds by which it sets its clock ahead with each number, on pc and q35 (0)",
     }
     answers_powerdown = True
     restarts_on_wakeup = False
 
     def words(self, options: Mapping[str, str], ram_size: int) -> tuple[int, ...]:
         interval = max(_number(options, "interval", 100), 1) * MS
-        return 0, interval, _number(options, "suspend-at", 0)
+        return 0, interval, _number(options, "suspend-at", 0), _number(options, "rtc-step", 0)
 
     def boot(self, ram: GuestRam, words: Sequence[int]) -> Wish:
         state.sign(ram, self.name, words)
@@ -116,7 +122,8 @@ class Counter:
         words = state.load(ram)
         words[0] += 1
         state.store(ram, words)
-        return Wish(b"count %d\r\n" % words[0], suspend=words[0] == words[2])
+        offset = words[0] * words[3] if words[3] else None
+        return Wish(b"count %d\r\n" % words[0], words[0] == words[2], offset)
 
 
 class Dirty:

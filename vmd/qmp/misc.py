@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from qapi.error import QmpError
+from qapi.error import DEVICE_NOT_ACTIVE, QmpError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from vmd.machine import Machine
 
     RunLine = Callable[..., Any]
+
+
+DISPLAYS = {"spice": "SPICE", "@dbus-display": "D-Bus display"}
 
 
 def query_name(machine: Machine) -> dict[str, object]:
@@ -116,6 +119,38 @@ def query_command_line_options(
     return found
 
 
+def add_client(
+    machine: Machine,
+    monitor: QmpMonitor,
+    protocol: str,
+    fdname: str,
+    skipauth: bool = False,
+    tls: bool = False,
+) -> None:
+    """Of what QEMU knows only sockets take clients here: nothing shows a display."""
+    import socket
+
+    fd = monitor.fds.pop(fdname, None)
+    if fd is None:
+        raise QmpError(f"File descriptor named '{fdname}' has not been found")
+    try:
+        peer = socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        raise QmpError("parameter @fdname must name a socket") from None
+    try:
+        if protocol in DISPLAYS:
+            raise QmpError(f"{DISPLAYS[protocol]} is not in use", DEVICE_NOT_ACTIVE)
+        chardev = machine.chardevs.get(protocol) if machine.chardevs is not None else None
+        if chardev is None:
+            raise QmpError(f"protocol '{protocol}' is invalid")
+        if not chardev.add_client(peer):
+            raise QmpError("failed to add client")
+    except QmpError:
+        peer.close()
+        raise
+
+
 def _sent_fd(monitor: QmpMonitor) -> int:
     fd = monitor.take_fd()
     if fd is None:
@@ -134,6 +169,7 @@ HANDLERS = {
     "x-exit-preconfig": x_exit_preconfig,
 }
 MONITOR_HANDLERS = {
+    "add_client": add_client,
     "add-fd": add_fd,
     "closefd": closefd,
     "getfd": getfd,
