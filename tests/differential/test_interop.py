@@ -141,6 +141,25 @@ def test_what_changes_in_pages_during_a_migration_arrives_in_qemu(vmd: Stage, re
     leave(target)
 
 
+def test_what_changes_in_pages_of_a_guest_in_qemu_arrives_in_vmd(vmd: Stage, real: Stage) -> None:
+    source = real.start(Q35, guest="ab", serial=True)
+    speaks(source.serial, b"B")
+    capabilities(source, "events", "xbzrle")
+    limits = {"max-bandwidth": 16 << 20, "downtime-limit": 1}
+    source.qmp.execute("migrate-set-parameters", limits)
+    source.qmp.execute("migrate", {"uri": "file:vm.state"})
+    source.qmp.wait("MIGRATION_PASS", **{"pass": 4})
+    source.qmp.execute("migrate-set-parameters", {"downtime-limit": 3000})
+    settle(source)
+    assert source.qmp.execute("query-migrate")["xbzrle-cache"]["pages"] > 0
+    ram = physical_memory(source, real.file("dump.source"))
+    leave(source)
+    target = vmd.start(f"{Q35} -incoming defer", guest="none")
+    load_from(target)
+    assert physical_memory(target, vmd.file("dump")) == ram
+    leave(target)
+
+
 @pytest.mark.parametrize("option", ["", " -S"])
 @pytest.mark.parametrize("mapped", EITHER)
 def test_what_qemu_writes_loads_in_vmd_with_the_same_ram(

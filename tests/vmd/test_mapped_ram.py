@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -239,7 +240,8 @@ def spoil(path: Path, place: int, data: bytes) -> None:
         (HEADER + 12, b"\x80" + bytes(7), "Error reading dirty bitmap"),
         (HEADER + 26, b"\2\0", "region has bad alignment"),
         (HEADER + 20, b"\x7f" + bytes(7), "Partial read of size 0, expected 65536"),
-        (HEADER - 8, b"\x7f" + bytes(7), "page outside of ramblock ram range"),
+        (HEADER - 8, b"\x7f" + bytes(7), "Error reading dirty bitmap"),
+        (HEADER - 6, b"\1", "page outside of ramblock ram range"),
     ],
 )
 def test_a_spoiled_header_is_refused(
@@ -314,3 +316,19 @@ def test_direct_io_takes_pages_past_the_page_cache(
         }
         assert pages == {direct}
         assert bitmap == {False}
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(st.integers(START, HEADER + 60), st.binary(max_size=8)), max_size=3))
+def test_whatever_stands_in_the_table_is_loaded_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, spoilt: list[tuple[int, bytes]]
+) -> None:
+    block, target = RamBlock.anonymous("ram", 70 * PAGE), RamBlock.anonymous("ram", 70 * PAGE)
+    pattern(block)
+    path = save(tmp_path_factory.mktemp("mapped") / "file", block).path
+    for place, data in spoilt:
+        spoil(path, place, data)
+    with suppress(LoadError):
+        loaded(path, target)
+    block.close()
+    target.close()

@@ -24,6 +24,8 @@ CAPABILITIES = {
     "x-xbzrle": "xbzrle",
     "x-auto-converge": "auto-converge",
     "x-events": "events",
+    "x-return-path": "return-path",
+    "x-switchover-ack": "switchover-ack",
     "mapped-ram": "mapped-ram",
 }
 PARAMETERS = {

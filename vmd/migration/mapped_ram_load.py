@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 
 BITMAP_PIECE = 1 << 17  # bytes of bitmap looked at together
+MOST_RAM = 1 << 44  # bytes; the bitmap of a longer block would take for ever, were it there
 CHUNK = 1 << 20  # bytes that QEMU reads at once
 STEP = 256 << 10  # what was read is still in the cache when it is written to RAM
 
@@ -62,6 +63,8 @@ def load_region(source: Source, block: RamBlock, length: int, file: MappedFile) 
         raise invalid(f"Error reading ramblock {block.idstr} pages, region has bad alignment")
     if not page_size:  # QEMU divides by it
         raise invalid(f"Error reading ramblock {block.idstr} pages, their size is 0")
+    if length > MOST_RAM:
+        raise invalid("Error reading dirty bitmap")
     behind = pages_at + length - source.position
     if behind < 0:  # QEMU goes back, and may do so for ever
         raise invalid(
@@ -90,11 +93,12 @@ class _Region:
             bits = buffer[: min(left, len(buffer))]
             if _read(self._file.read_at, bits, bitmap_at + first // 8) < len(bits):
                 raise invalid("Error reading dirty bitmap")
-            flags = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")
-            flags = flags[: pages - first]
-            edges = np.flatnonzero(np.diff(flags, prepend=0, append=0)).tolist()
-            for one, other in zip(edges[::2], edges[1::2], strict=True):
-                self._load_run((first + one) << PAGE_BITS, (first + other) << PAGE_BITS)
+            if np.frombuffer(bits, np.uint64).any():
+                flags = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")
+                flags = flags[: pages - first]
+                edges = np.flatnonzero(np.diff(flags, prepend=0, append=0)).tolist()
+                for one, other in zip(edges[::2], edges[1::2], strict=True):
+                    self._load_run((first + one) << PAGE_BITS, (first + other) << PAGE_BITS)
             left -= len(bits)
             first += 8 * len(bits)
 

@@ -120,9 +120,17 @@ def parameters_given_as_globals(stage: Stage) -> None:
         "xbzrle=on",
         "x-mapped-ram=on",
         "direct-io=on",
+        "return-path=on",
+        "x-switchover-ack=on",
     ):
         stage.refused(f"{NONE} -global migration.{option}")
-    options = ("x-auto-converge=on", "max-cpu-throttle=50", "x-cpu-throttle-tailslow=on")
+    options = (
+        "x-switchover-ack=on",
+        "x-return-path=on",
+        "x-auto-converge=on",
+        "max-cpu-throttle=50",
+        "x-cpu-throttle-tailslow=on",
+    )
     machine = stage.start(f"{NONE} {' '.join(f'-global migration.{o}' for o in options)}")
     machine.qmp.execute("query-migrate-capabilities", optional=True)
     machine.qmp.execute("query-migrate-parameters", optional=True)
@@ -132,6 +140,8 @@ def parameters_given_as_globals(stage: Stage) -> None:
 def capabilities_that_do_not_go_together(stage: Stage) -> None:
     machine = stage.start(NONE, human="pipe")
     capabilities(machine, "mapped-ram", "xbzrle")
+    capabilities(machine, "switchover-ack", "mapped-ram", "xbzrle")
+    capabilities(machine, "switchover-ack")
     capabilities(machine, "xbzrle", "events")
     capabilities(machine, "events", "mapped-ram")
     machine.human.type("migrate_set_capability mapped-ram on")
