@@ -84,6 +84,7 @@ class Outgoing:
         self._task: asyncio.Task[None] | None = None
         self._wakeup = asyncio.Event()
         self._started_ns = 0
+        self._waits_for_shut = False
         self._loadable_at = NO_LIMIT  # with so many bytes written a destination can go on
 
     # Called by the commands.
@@ -395,6 +396,7 @@ class Outgoing:
 
     async def _wait_for_shut(self, path: ReturnPath) -> None:
         """Until the destination says that it has everything; QmpError if it does not."""
+        self._waits_for_shut = True
         self._wakeup.clear()
         await self._any_of(path.ended.wait())
         self._check_cancel_while_waiting()
@@ -408,9 +410,13 @@ class Outgoing:
     # The end, if it is not a good one.
 
     def _arrived_anyway(self, channel: Channel) -> bool:
-        """Whether a destination may be going on although the channel has failed."""
-        alone = self._return_path is None and channel.path is None
-        return alone and channel.written >= self._loadable_at
+        """Whether a destination may be going on although the channel has failed.
+
+        Where all was sent and only its answer is missing, QEMU's rule holds: no news is bad news.
+        """
+        if channel.path is not None or self._waits_for_shut:
+            return False
+        return channel.written >= self._loadable_at
 
     def _take_back(self, channel: Channel) -> None:
         """After a cancel the guest goes on here, unless it may be going on elsewhere."""
