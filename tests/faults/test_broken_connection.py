@@ -171,7 +171,8 @@ async def test_one_side_can_run_whichever_call_breaks(
             target.close()
             if not breaks.struck:
                 break
-        assert breaks.calls >= 4
+        # How much one read brings is the kernel's affair; the writes are ours.
+        assert breaks.calls >= (4 if call == "writev" else 1)
 
 
 async def test_a_listener_that_cannot_be_reached_leaves_the_guest_where_it_is(
