@@ -51,6 +51,8 @@ ALIGNMENT = 1 << 20
 SLICE_PAGES = 1024
 MOST_SLICES = 64  # of one PART: holes cost nothing, but looking for them does
 ALL_OF_IT = 1 << 62
+FEW_PAGES = 16
+ZERO_PAGE = bytes(PAGE_SIZE)
 BITMAP_PIECE = 1 << 23  # pages, a MiB of bitmap
 
 
@@ -226,18 +228,44 @@ class MappedRamSaver:
             self.normal += end - first
 
     def _put_data(self, channel: Channel, block: RamBlock, first: int, end: int) -> int:
-        import numpy as np
-
         present = self._present[block.idstr][first:end]
-        start, stop = first << PAGE_BITS, end << PAGE_BITS
-        pages = np.frombuffer(block.view[start:stop], np.uint8).reshape(-1, PAGE_SIZE)
-        np.logical_not(zero_pages(pages), out=present) if self._detect_zero else present.fill(True)
-        normal = int(np.count_nonzero(present))
+        if not self._detect_zero:
+            present.fill(True)
+            runs = [(0, end - first)]
+        elif end - first <= FEW_PAGES:
+            runs = _runs_of_few(block.view[first << PAGE_BITS : end << PAGE_BITS])
+            present.fill(False)
+            for one, other in runs:
+                present[one:other] = True
+        else:
+            runs = _runs_of_many(block.view[first << PAGE_BITS : end << PAGE_BITS], present)
+        normal = sum(other - one for one, other in runs)
         self.normal += normal
         self.duplicate += len(present) - normal
         base = self._regions[block.idstr].pages_offset
-        edges = np.flatnonzero(np.diff(present, prepend=False, append=False)).tolist()
-        for one, other in zip(edges[::2], edges[1::2], strict=True):
+        for one, other in runs:
             begin, behind = (first + one) << PAGE_BITS, (first + other) << PAGE_BITS
             channel.write_pages(base + begin, block.view[begin:behind])
         return normal << PAGE_BITS
+
+
+def _runs_of_few(pages: memoryview) -> list[tuple[int, int]]:
+    """Runs (first, behind) of the pages that are not zero; numpy would only be set up for more."""
+    runs: list[tuple[int, int]] = []
+    for page in range(len(pages) >> PAGE_BITS):
+        if bytes(pages[page << PAGE_BITS : (page + 1) << PAGE_BITS]) == ZERO_PAGE:
+            continue
+        if runs and runs[-1][1] == page:
+            runs[-1] = (runs[-1][0], page + 1)
+        else:
+            runs.append((page, page + 1))
+    return runs
+
+
+def _runs_of_many(pages: memoryview, present: Any) -> list[tuple[int, int]]:
+    """The same, and set in the array which they are."""
+    import numpy as np
+
+    np.logical_not(zero_pages(np.frombuffer(pages, np.uint8).reshape(-1, PAGE_SIZE)), out=present)
+    edges = np.flatnonzero(np.diff(present, prepend=False, append=False)).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
