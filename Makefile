@@ -51,6 +51,7 @@ record: $(READY) ## ask the installed QEMU again, and keep its answers (NAMES="w
 fuzz: $(READY) ## the tests of properties, with many more examples, and other ones each time
 	$(BIN)/python -m pytest --numprocesses auto --quiet -m hypothesis --hypothesis-profile fuzz
 	$(BIN)/python -m tests.fuzz.decoder
+	$(BIN)/python -m tests.fuzz.stream
 
 docs: $(READY) ## draw the pictures and tables of the documentation anew
 	$(BIN)/python docs/generate.py

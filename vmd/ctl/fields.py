@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 _INTEGER = re.compile(r"(u?)int(8|16|32|64)\b")
 MOST_DEPTH = 32
+MOST_BYTES = 8 << 20  # of a section that is told apart
+
+
+# What reading a description of any shape may end with
+_ODD = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 
 
 class Misfit(ValueError):
@@ -31,9 +36,11 @@ def decode(payload: bytes, description: Mapping[str, Any]) -> dict[str, Value]:
     """The fields of a section by name, subsections under their own; Misfit if it does not fit."""
     if "vmsd_name" not in description:
         return {"data": payload}  # old style: one buffer, known to the device alone
+    if len(payload) > MOST_BYTES:
+        raise Misfit("the section is too large")
     try:
         values, end = _struct(payload, 0, description, 0)
-    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+    except _ODD as error:
         raise Misfit(str(error)) from None
     if end != len(payload):
         raise Misfit(f"{len(payload) - end} bytes are not described")

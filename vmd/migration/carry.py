@@ -8,6 +8,7 @@ searched for. A stream without a description is split by the footers alone.
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import Any, NamedTuple
 
 from vmd.migration.source import invalid, text
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _END = re.compile(rb"\x7e....\x00\x06....(?=\{)", re.DOTALL)
 _END_LENGTH = 11
 _LENGTH_AT = 7  # where in such a match the description's length stands
+MOST_DESCRIPTION = 16 << 20  # a longer one is passed over
 _HEADER = re.compile(rb"[\x01\x04]....(.)", re.DOTALL)
 
 
@@ -72,7 +74,50 @@ def described_devices(data: bytes) -> list[Description] | None:
     devices = document.get("devices") if isinstance(document, dict) else None
     if not isinstance(devices, list):
         return None
-    return [d for d in devices if isinstance(d, dict) and isinstance(d.get("name"), str)]
+    return [
+        device
+        for device in devices
+        if isinstance(device, dict)
+        and isinstance(device.get("name"), str)
+        and isinstance(device.get("instance_id"), int)
+    ]
+
+
+class Descriptions:
+    """A stream's list of devices, in its order, as far as it has been passed.
+
+    Everything here is quick however long a list a stream comes with.
+    """
+
+    def __init__(self, devices: list[Description]) -> None:
+        self._devices = devices
+        self._at = 0
+        self._places: dict[tuple[str, object], deque[int]] = {}
+        for index, device in enumerate(devices):
+            key = (device["name"], device["instance_id"])
+            self._places.setdefault(key, deque()).append(index)
+
+    def ahead(self) -> list[Description]:
+        """The next entry and the one after it."""
+        return self._devices[self._at : self._at + 2]
+
+    def go_to(self, head: Head) -> None:
+        """Pass what stands before the entry of a section, if there is one."""
+        places = self._places.get((head.idstr, head.instance_id))
+        while places and places[0] < self._at:
+            places.popleft()
+        self._at = places[0] if places else self._at
+
+    def go_behind(self, head: Head) -> None:
+        """Pass the entry of a section, if there is one."""
+        self.go_to(head)
+        if self.ahead() and head.is_described_by(self.ahead()[0]):
+            self._at += 1
+
+    def take(self, head: Head) -> Description | None:
+        """The first entry of a section that nobody has taken."""
+        places = self._places.get((head.idstr, head.instance_id))
+        return self._devices[places.popleft()] if places else None
 
 
 class Tail:
@@ -93,19 +138,19 @@ class Tail:
         self.data += data
         if len(self.data) > self._limit:
             raise invalid("Unknown sections are too large to be kept")
-        waiting = None  # the first that may still become the end
         for match in _END.finditer(self.data, self._looked):
             start = match.end()
-            length = int.from_bytes(self.data[match.start() + _LENGTH_AT : start], "big")
-            if start + length > len(self.data):
-                waiting = match.start() if waiting is None else waiting
-                continue
-            devices = described_devices(bytes(self.data[start : start + length]))
+            end = start + int.from_bytes(self.data[match.start() + _LENGTH_AT : start], "big")
+            if end - start > MOST_DESCRIPTION or self.data.find(0, start, end) >= 0:
+                continue  # what cannot be JSON need not be waited for
+            if end > len(self.data):
+                self._looked = match.start()
+                return self._no_length()
+            devices = described_devices(bytes(self.data[start:end]))
             if devices is not None:
                 self.devices = devices
                 return True
-        self._looked = len(self.data) - _END_LENGTH if waiting is None else waiting
-        self._looked = max(self._looked, 0)
+        self._looked = max(len(self.data) - _END_LENGTH, self._looked)
         return self._no_length()
 
     def _no_length(self) -> bool:
@@ -115,24 +160,22 @@ class Tail:
 
 def section_end(
     data: bytes | bytearray, start: int, head: Head, described: list[Description]
-) -> int:
-    """Where the payload of the section `head`, that begins at `start`, ends.
+) -> int | None:
+    """Where the payload of the section `head`, that begins at `start`, ends; None if nowhere.
 
-    `described` are the descriptions of this section (if known) and of those after it. LoadError
-    if no footer fits.
+    `described` are the descriptions of this section (if known) and of the next one.
     """
     if described and head.is_described_by(described[0]):
         end = start + _size_or_zero(described[0])
         if data[end : end + 5] == head.footer:
             return end
         described = described[1:]
-    for names in (described, []) if described else ([],):
-        end = start
-        while (end := data.find(head.footer, end)) >= 0:
-            if _may_follow(data, end + 5, names):
-                return end
-            end += 1
-    raise invalid(f"Missing section footer for {head.idstr}")
+    end = start
+    while (end := data.find(head.footer, end)) >= 0:
+        if _may_follow(data, end + 5, described):
+            return end
+        end += 1
+    return None
 
 
 def _size_or_zero(description: Description) -> int:
@@ -156,21 +199,21 @@ def _may_follow(data: bytes | bytearray, at: int, described: list[Description]) 
     return len(name) == length > 0 and name.isascii() and text(name).isprintable()
 
 
-def early_end(data: bytes | bytearray, head: Head, *, ended: bool) -> int | None:
-    """Where the payload of a section before RAM ends; None if more bytes are needed to tell.
+def early_end(data: bytes | bytearray, head: Head, start: int, *, ended: bool) -> tuple[bool, int]:
+    """Where the payload of a section before RAM ends: (True, offset).
 
-    There is nothing but the footer to go by: it must be followed by something that can stand
+    (False, offset) if it does not end before that offset, from which on more bytes are needed to
+    tell. There is nothing but the footer to go by: it must be followed by something that can stand
     there.
     """
-    at = data.find(head.footer)
-    while at >= 0:
+    while (at := data.find(head.footer, start)) >= 0:
         following = data[at + 5 : at + 5 + _LOOKAHEAD]
         if len(following) < _LOOKAHEAD and not ended:
-            return None
+            return False, at
         if following[:1] in _IN_FRONT_OF_RAM or _may_follow(data, at + 5, []):
-            return at
-        at = data.find(head.footer, at + 1)
-    return None
+            return True, at
+        start = at + 1
+    return False, max(len(data) - 4, start)
 
 
 _LOOKAHEAD = 1 + 4 + 256  # enough for a header's name

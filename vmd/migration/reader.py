@@ -14,7 +14,15 @@ import errno
 from typing import NamedTuple
 
 from vmd.migration import stream
-from vmd.migration.carry import Head, Tail, described_devices, early_end, section_end
+from vmd.migration.carry import (
+    MOST_DESCRIPTION,
+    Descriptions,
+    Head,
+    Tail,
+    described_devices,
+    early_end,
+    section_end,
+)
 from vmd.migration.commands import check_command, check_length
 from vmd.migration.ram import IDSTR as RAM
 from vmd.migration.ram import SECTION_VERSION as RAM_VERSION
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
     from vmd.migration.ram_in_place import InPlace
     from vmd.migration.sections import Configuration
     from vmd.migration.source import Buffer, Parse
-    from vmd.migration.vmstate import Description, Values, VMState
+    from vmd.migration.vmstate import Values, VMState
 
     class RamSection(Protocol):
         """Who reads the `ram` section's payloads. `vmd.migration.ram_load.RamLoader` is one."""
@@ -45,8 +53,8 @@ if TYPE_CHECKING:
         def settle(self, source: Source, guess: InPlace, count: int) -> None: ...
 
 
-MOST_DESCRIPTION = 16 << 20  # a longer one is passed over
 MOST_TAIL = 256 << 20  # of unknown device sections
+MOST_EARLY = 16 << 20  # of one in front of RAM
 MOST_PACKAGE = 64 << 20
 MOST_SECTIONS = 1 << 14  # unknown ones, however small
 
@@ -133,7 +141,7 @@ class StreamReader:
         self._places = places
         self._guess: InPlace | None = None
         self._tail: Tail | None = None
-        self._described: list[Description] = []  # of the tail, what was not reached yet
+        self._described = Descriptions([])  # what the tail says of itself
         self.carried: list[stream.CarriedSection] = []  # so far, and not yet described
         self._records: list[Record] = []
         self._parse = self._stream()
@@ -268,12 +276,10 @@ class StreamReader:
         self._finish(data if 0 < length == len(data) else None)
 
     def _finish(self, description: bytes | None) -> None:
-        left = described_devices(description) or [] if self.carried and description else []
+        devices = described_devices(description) if self.carried and description else None
+        left = Descriptions(devices or [])
         for section in self.carried:
-            head = Head(stream.SECTION_FULL, *section[:4])
-            match = next((d for d in left if head.is_described_by(d)), None)
-            if match is not None:
-                left.remove(match)
+            match = left.take(Head(stream.SECTION_FULL, *section[:4]))
             self._tell(section._replace(description=match))
         self._tell(stream.Ended(description))
 
@@ -300,7 +306,7 @@ class StreamReader:
                 f" for '{head.idstr}' v{handler.version}"
             )
         handler.section_id, handler.version_seen = head.section_id, head.version
-        self._pass_description(head)
+        self._described.go_behind(head)
         try:
             values = yield from handler.load(source, head.version)
         except LoadError as error:
@@ -378,26 +384,24 @@ class StreamReader:
         while not tail.feed(self._source.rest()) and not self._source.ended:
             yield
         self._tail = tail
-        self._described = tail.devices
+        self._described = Descriptions(tail.devices)
         self._source = self._reading = Source(tail.data, start)
 
     def _cut_payload(self, head: Head) -> bytes:
         """The payload at the front of the tail."""
-        self._pass_description(head, keep=True)
         source = self._source
         assert self._tail is not None
-        end = section_end(self._tail.data, source.pos, head, self._described)
+        self._described.go_to(head)
+        end = section_end(self._tail.data, source.pos, head, self._described.ahead())
+        if end is None and self._described.ahead():
+            self._described = Descriptions([])  # it speaks of something else
+            end = section_end(self._tail.data, source.pos, head, [])
+        if end is None:
+            raise invalid(f"Missing section footer for {head.idstr}")
         payload = bytes(source.head[source.pos : end])
         source.pos = end
-        self._pass_description(head)
+        self._described.go_behind(head)
         return payload
-
-    def _pass_description(self, head: Head, *, keep: bool = False) -> None:
-        """Drop the descriptions up to that of `head`, and its own unless it is to be kept."""
-        for i, description in enumerate(self._described):
-            if head.is_described_by(description):
-                self._described = self._described[i if keep else i + 1 :]
-                return
 
     # Commands
 
@@ -460,13 +464,13 @@ def _footer(source: Source, section_id: int, idstr: str) -> Parse[None]:
 
 def _until_footer(source: Source, head: Head) -> Parse[bytes]:
     """The payload of an unknown section in front of RAM: up to the first footer that fits."""
-    data = bytearray()
+    data, looked = bytearray(), 0
     while True:
         data += source.rest()
-        end = early_end(data, head, ended=source.ended)
-        if end is not None:
-            source.push_back(bytes(data[end:]))
-            return bytes(data[:end])
-        if source.ended or len(data) > MOST_TAIL:
+        found, looked = early_end(data, head, looked, ended=source.ended)
+        if found:
+            source.push_back(bytes(data[looked:]))
+            return bytes(data[:looked])
+        if source.ended or len(data) > MOST_EARLY:
             raise invalid(f"Missing section footer for {head.idstr}")
         yield
