@@ -42,6 +42,7 @@ class Input:
         self._clock = clock
         self._tracer = tracer
         self._live = live
+        self.buttons = 0  # which are pressed by hand, as bits
         self._queue: deque[InputEvent | int] = deque()  # events, and pauses in ms
 
     def send(self, events: Sequence[InputEvent]) -> None:
@@ -51,7 +52,7 @@ class Input:
         for event in events:
             if event["type"] not in self._kinds:
                 raise QmpError(f"Input handler not found for event type {event['type']}")
-        self._happen(*events)
+        self.happen(*events)
 
     def press(self, keys: Sequence[Mapping[str, Any]], hold_ms: int | None) -> None:
         """Press keys (KeyValue) one after the other, then release them in reverse."""
@@ -61,7 +62,7 @@ class Input:
             code = {"type": "qcode", "data": _key(key)}
             event = {"type": "key", "data": {"key": code, "down": down}}
             if not self._queue:
-                self._happen(event)
+                self.happen(event)
             else:
                 self._enqueue(event)
             self._enqueue(hold_ms)
@@ -84,11 +85,12 @@ class Input:
         while self._queue and not isinstance(self._queue[0], int):
             event = self._queue.popleft()
             assert not isinstance(event, int)
-            self._happen(event)
+            self.happen(event)
         if self._queue:
             self._pause()
 
-    def _happen(self, *events: InputEvent) -> None:
+    def happen(self, *events: InputEvent) -> None:
+        """Let events happen, whoever takes them."""
         if not self._live():
             return
         if self._tracer.active:

@@ -150,7 +150,7 @@ def _object_help(options: Options) -> None:
     kind = options.get("qom-type")
     wanted = any(word in options for word in HELP_WORDS)
     if kind in HELP_WORDS or (wanted and kind is not None):
-        from vmd.cli.help import object_help
+        from vmd.devices.object_help import object_help
 
         text = object_help(None if kind in HELP_WORDS else kind)
         if text is not None:

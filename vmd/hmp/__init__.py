@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from monitor.hmp import HmpCommand, HmpRegistry, discard, hmp_help, hmp_info_help
-from vmd.hmp import info, migration, misc, run_state
+from vmd.hmp import char, info, machine, migration, misc, run_state
 from vmd.hmp import trace as trace_commands
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ def registry(
         *run_state.COMMANDS,
         *migration.COMMANDS,
         *misc.COMMANDS,
+        *char.COMMANDS,
+        *machine.COMMANDS,
         *trace_commands.COMMANDS,
         HmpCommand("help|?", "name:S?", "[cmd]", "show what commands there are", hmp_help, True),
         HmpCommand(
@@ -37,7 +39,7 @@ def registry(
             "show various information about the system state",
             hmp_info_help,
             preconfig=True,
-            subcommands=[*info.COMMANDS, *migration.INFO, *trace_commands.INFO],
+            subcommands=[*info.COMMANDS, *machine.INFO, *migration.INFO, *trace_commands.INFO],
         ),
     ]
     topics = {"log": lambda: trace_commands.LOG_HELP}

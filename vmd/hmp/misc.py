@@ -1,10 +1,14 @@
-"""Help, objects, file descriptors."""
+"""Objects and their properties at the human monitor."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import qapi
 from monitor.hmp import HmpCommand
+from monitor.json import INCOMPLETE, JsonDecoder, JsonError, encode
+from qapi.error import QmpError
+from vmd.options import HELP_WORDS, parse_keyval
 from vmd.qmp import qom
 
 if TYPE_CHECKING:
@@ -12,10 +16,84 @@ if TYPE_CHECKING:
     from vmd.machine import Machine
 
 
+def object_add(machine: Machine, hmp: Hmp, object: str) -> None:
+    tree, wants_help = parse_keyval(object, "qom-type")
+    kind = tree.get("qom-type")
+    if wants_help or kind in HELP_WORDS:
+        from vmd.devices.object_help import object_help
+
+        text = object_help(kind if isinstance(kind, str) and kind not in HELP_WORDS else None)
+        if text is not None:
+            hmp.print(text)
+            return
+    options = qapi.load().check_keyval("ObjectOptions", dict(tree))
+    assert isinstance(options, dict)
+    machine.add_object(options)
+
+
 def object_del(machine: Machine, hmp: Hmp, id: str) -> None:
     qom.object_del(machine, id)
 
 
+def qom_list(machine: Machine, hmp: Hmp, path: str | None = None) -> None:
+    if path is None:
+        hmp.print("/\n")
+        return
+    for found in qom.qom_list(machine, path):
+        hmp.print(f"{found['name']} ({found['type']})\n")
+
+
+def qom_get(machine: Machine, hmp: Hmp, path: str, property: str) -> None:
+    value = qom.qom_get(machine, path, property)
+    hmp.print(encode(value, pretty=True).replace("\r\n", "\n") + "\n")
+
+
+def qom_set(
+    machine: Machine, hmp: Hmp, path: str, property: str, value: str, json: bool = False
+) -> None:
+    """Without -j the value is text, which means what the property's present kind makes of it."""
+    parsed = _parse(value) if json else _typed(value, qom.qom_get(machine, path, property))
+    qom.qom_set(machine, path, property, parsed)
+
+
+def _typed(text: str, old: object) -> object:
+    from vmd.options import parse_boolean, scan_unsigned
+
+    if isinstance(old, bool):
+        return parse_boolean("value", text)
+    number = scan_unsigned(text) if isinstance(old, int) else None
+    return text if number is None else number
+
+
+def _parse(text: str) -> object:
+    decoder = JsonDecoder()
+    decoder.feed(text.encode(errors="surrogateescape"))
+    value = decoder.next()
+    if value is INCOMPLETE:
+        value = decoder.end()
+    if isinstance(value, JsonError):
+        raise QmpError(value.desc)
+    return value
+
+
 COMMANDS = [
+    HmpCommand(
+        "object_add",
+        "object:S",
+        "[qom-type=]type,id=str[,prop=value][,...]",
+        "create an object",
+        object_add,
+        preconfig=True,
+    ),
     HmpCommand("object_del", "id:s", "id", "delete an object", object_del, preconfig=True),
+    HmpCommand("qom-list", "path:s?", "path", "list an object's properties", qom_list, True),
+    HmpCommand("qom-get", "path:s,property:s", "path property", "show a property", qom_get, True),
+    HmpCommand(
+        "qom-set",
+        "json:-j,path:s,property:s,value:S",
+        "[-j] path property value",
+        "set a property\n\t\t\t -j: the value is JSON",
+        qom_set,
+        preconfig=True,
+    ),
 ]

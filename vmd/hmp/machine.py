@@ -1,0 +1,181 @@
+"""Buttons, memory, keyboard and mouse at the human monitor. From hw/core and ui in QEMU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import qapi
+from monitor.hmp import HmpCommand
+from qapi.error import QmpError
+from vmd.options import scan_unsigned
+from vmd.qmp import machine as commands
+from vmd.qmp import run_state, ui
+
+if TYPE_CHECKING:
+    from monitor.hmp import Hmp
+    from vmd.machine import Machine
+
+BUTTONS = {"left": 1, "middle": 4, "right": 2}
+
+
+def nmi(machine: Machine, hmp: Hmp) -> None:
+    commands.inject_nmi(machine)
+
+
+def balloon(machine: Machine, hmp: Hmp, value: int) -> None:
+    commands.balloon(machine, value)
+
+
+def watchdog_action(machine: Machine, hmp: Hmp, action: str) -> None:
+    if action not in qapi.load().enum("WatchdogAction"):
+        raise QmpError(f"invalid parameter value: {action}")
+    run_state.watchdog_set_action(machine, action)
+
+
+def memsave(machine: Machine, hmp: Hmp, val: int, size: int, filename: str) -> None:
+    if not machine.board.has_cpus:
+        hmp.print("No CPU available\n")
+        return
+    commands.memsave(machine, val, size, filename, hmp.cpu_index)
+
+
+def pmemsave(machine: Machine, hmp: Hmp, val: int, size: int, filename: str) -> None:
+    commands.pmemsave(machine, val, size, filename)
+
+
+def sendkey(machine: Machine, hmp: Hmp, keys: str, hold_time: int | None = None) -> None:
+    codes = qapi.load().enum("QKeyCode")
+    pressed: list[dict[str, Any]] = []
+    for name in keys.split("-"):
+        name = "less" if name == "<" else name
+        number = scan_unsigned(name) if name.startswith("0x") else None
+        if number is not None:
+            pressed.append({"type": "number", "data": number})
+        elif name in codes:
+            pressed.append({"type": "qcode", "data": name})
+        else:
+            hmp.print(f"invalid parameter: {name}\n")
+            return
+    ui.send_key(machine, pressed, hold_time)
+
+
+def mouse_button(machine: Machine, hmp: Hmp, button_state: int) -> None:
+    events = []
+    for name, bit in BUTTONS.items():
+        if (machine.input.buttons ^ button_state) & bit:
+            down = bool(button_state & bit)
+            events.append({"type": "btn", "data": {"button": name, "down": down}})
+    machine.input.buttons = button_state
+    machine.input.happen(*events)
+
+
+def mouse_move(
+    machine: Machine, hmp: Hmp, dx_str: str, dy_str: str, dz_str: str | None = None
+) -> None:
+    events: list[dict[str, Any]] = [
+        {"type": "rel", "data": {"axis": axis, "value": _leading_number(text)}}
+        for axis, text in (("x", dx_str), ("y", dy_str))
+    ]
+    turned = _leading_number(dz_str or "0")
+    if turned:
+        button = "wheel-up" if turned > 0 else "wheel-down"
+        events.append({"type": "btn", "data": {"button": button, "down": True}})
+        machine.input.happen(*events)
+        events = [{"type": "btn", "data": {"button": button, "down": False}}]
+    machine.input.happen(*events)
+
+
+def _leading_number(text: str) -> int:
+    """As strtol reads it: what is no number is 0."""
+    import re
+
+    match = re.match(r"\s*[+-]?\d{1,18}", text)
+    return int(match[0]) if match else 0
+
+
+async def screendump(
+    machine: Machine,
+    hmp: Hmp,
+    filename: str,
+    format: str = "ppm",
+    device: str | None = None,
+    head: int | None = None,
+) -> None:
+    if format not in qapi.load().enum("ImageFormat"):
+        raise QmpError(f"invalid parameter value: {format}")
+    await ui.screendump(machine, filename, device, head, format)
+
+
+def info_iothreads(machine: Machine, hmp: Hmp) -> None:
+    from vmd.qmp import misc
+
+    for thread in misc.query_iothreads(machine):
+        hmp.print(f"{thread['id']}:\n  thread_id={thread['thread-id']}\n")
+        for name in ("poll-max-ns", "poll-grow", "poll-shrink", "aio-max-batch"):
+            hmp.print(f"  {name}={thread[name]}\n")
+
+
+def info_balloon(machine: Machine, hmp: Hmp) -> None:
+    commands.query_balloon(machine)
+
+
+def info_vm_generation_id(machine: Machine, hmp: Hmp) -> None:
+    commands.query_vm_generation_id(machine)
+
+
+def info_mice(machine: Machine, hmp: Hmp) -> None:
+    mice = ui.query_mice(machine)
+    for mouse in mice:
+        mark = "*" if mouse["current"] else " "
+        absolute = " (absolute)" if mouse["absolute"] else ""
+        hmp.print(f"{mark} Mouse #{mouse['index']}: {mouse['name']}{absolute}\n")
+    if not mice:
+        hmp.print("No mouse devices connected\n")
+
+
+def info_vnc(machine: Machine, hmp: Hmp) -> None:
+    if not ui.query_vnc_servers(machine):
+        hmp.print("None\n")
+
+
+COMMANDS = [
+    HmpCommand("nmi", "", "", "inject an NMI", nmi),
+    HmpCommand("balloon", "value:M", "target", "ask the guest for memory (in MB)", balloon),
+    HmpCommand(
+        "watchdog_action",
+        "action:s",
+        "[reset|shutdown|poweroff|pause|debug|none|inject-nmi]",
+        "say what to do when the watchdog expires",
+        watchdog_action,
+    ),
+    HmpCommand(
+        "memsave", "val:l,size:i,filename:s", "addr size file", "save what a CPU sees", memsave
+    ),
+    HmpCommand(
+        "pmemsave", "val:l,size:i,filename:s", "addr size file", "save physical memory", pmemsave
+    ),
+    HmpCommand(
+        "sendkey", "keys:s,hold-time:i?", "keys [hold_ms]", "press keys, as in ctrl-alt-f1", sendkey
+    ),
+    HmpCommand(
+        "mouse_button", "button_state:i", "state", "press buttons (1=L, 2=M, 4=R)", mouse_button
+    ),
+    HmpCommand(
+        "mouse_move", "dx_str:s,dy_str:s,dz_str:s?", "dx dy [dz]", "move the mouse", mouse_move
+    ),
+    HmpCommand(
+        "screendump",
+        "filename:F,format:-fs,device:s?,head:i?",
+        "filename [-f format] [device [head]]",
+        "save a picture of the display",
+        screendump,
+    ),
+]
+
+INFO = [
+    HmpCommand("iothreads", "", "", "show the I/O threads", info_iothreads, preconfig=True),
+    HmpCommand("balloon", "", "", "show how much memory the guest has", info_balloon),
+    HmpCommand("vm-generation-id", "", "", "show the VM generation ID", info_vm_generation_id),
+    HmpCommand("mice", "", "", "show which mouse gets what happens", info_mice),
+    HmpCommand("vnc", "", "", "show the VNC servers", info_vnc),
+]
