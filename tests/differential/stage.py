@@ -173,7 +173,7 @@ class Stage:
             argv += ["-mon", "chardev=hmp,mode=readline"] * (human == "socket")
             argv += ["-monitor", "stdio"] * (human in ("pipe", "pty"))
             argv += ["-serial", "chardev:ser"] * serial
-            machine = self._run(argv, handed_fds, human)
+            machine = self._run(argv, handed_fds, human, limited=file_limit is not None)
         for name, connection in wires.items():
             wire = Wire(connection.fileno(), connection.fileno())
             if name == "qmp":
@@ -286,7 +286,10 @@ class Stage:
         client.connect(path)
         return client, listener.fileno()
 
-    def _run(self, argv: Sequence[str], fds: list[int], human: str | None) -> Machine:
+    def _run(
+        self, argv: Sequence[str], fds: list[int], human: str | None, limited: bool = False
+    ) -> Machine:
+        """`limited`: files will be cut short; none may be those that Python keeps for others."""
         self._count += 1
         name = f"{self.program.name}{self._count}"
         stderr = self.directory / f"{name}-stderr"
@@ -304,7 +307,12 @@ class Stage:
             process = subprocess.Popen(
                 ["sh", "-c", script, "sh", *argv],
                 cwd=self.directory,
-                env={**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"},
+                env={
+                    **os.environ,
+                    **({"PYTHONDONTWRITEBYTECODE": "1"} if limited else {}),
+                    "TERM": "xterm",
+                    "LC_ALL": "C.UTF-8",
+                },
                 pass_fds=fds,
                 start_new_session=True,
                 stderr=errors,
