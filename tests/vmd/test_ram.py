@@ -406,3 +406,22 @@ def test_an_end_section_without_pages_is_whole(make: Callable[..., RamBlock]) ->
     channel = Collected()
     saver.finish(channel)
     assert channel == b"\3\0\0\0\1\0\0\0\0\0\0\0\x10\x7e\0\0\0\1"
+
+
+def test_a_reader_never_waits_for_what_has_arrived(make: Callable[..., RamBlock]) -> None:
+    source, target = make(pages=600), make(pages=600)
+    source.write(PAGE, b"data")
+    saver, loader = RamSaver([source]), RamLoader([target])
+    saver.setup()
+    saver.sync()
+    for section in sections(saver, 253):
+        reader = Source()
+        parse = loader.load(reader, 4)
+        payload = section[5:-5]
+        for start in range(0, len(payload), 55):
+            assert reader.available() <= PAGE + 8
+            reader.feed(payload[start : start + 55])
+            ended = next(parse, "ended") == "ended"
+            reader.keep()
+        assert ended
+    assert bytes(target.view) == bytes(source.view)

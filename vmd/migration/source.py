@@ -101,7 +101,9 @@ class Source:
         return len(self.head) - self.pos + sum(map(len, self._rest))
 
     def glance(self, n: int) -> bytes:
-        """The next bytes as far as they are contiguous, at most `n`, without taking them."""
+        """The next bytes that have arrived, at most `n`, without taking them."""
+        if self._rest and self.pos + n > len(self.head):
+            self.keep()
         return bytes(self.head[self.pos : self.pos + n])
 
     def rest(self) -> bytes:
