@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from tests.bench import live
 from tests.bench.subject import Session, session
 from tests.differential.stage import find_qemu, find_vmd
 
@@ -202,6 +203,10 @@ MEASURES = (
     Measure("resident, -machine none", "MiB", 0.5, False, "", memory_of(NONE)),
     Measure("resident, q35 -m 1G", "MiB", 0.5, False, "", memory_of(Q35)),
     Measure("live update, 4 GiB shared RAM", "ms", 2, False, "", update),
+    Measure("precopy over unix, 1 GiB random", "MiB/s", 0.8, True, "1.2", live.precopy),
+    Measure("precopy, 64 GiB, 1 % touched", "ms", 0.2, False, "", live.sparse),
+    Measure("from STOP here to RESUME there", "ms", 1, False, "", live.downtime),
+    Measure("answers during precopy / in peace", "×", 2, False, "", live.answers_meanwhile),
 )
 
 

@@ -89,6 +89,13 @@ class Session:
                     raise RuntimeError(str(self.execute("query-migrate")))
                 return
 
+    def until(self, event: str) -> dict[str, Any]:
+        """Wait for this event."""
+        while True:
+            message = self._events.pop(0) if self._events else self.message()
+            if message.get("event") == event:
+                return message
+
     def capabilities(self, *names: str) -> None:
         states = [{"capability": name, "state": True} for name in names]
         self.execute("migrate-set-capabilities", capabilities=states)
