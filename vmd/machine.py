@@ -417,7 +417,7 @@ def add_object(owner: Machine | MachineSetup, options: dict[str, object]) -> Non
     else:
         from vmd.devices.objects import create_object
 
-        owner.objects[name] = create_object(options)
+        owner.objects[name] = create_object(options, owner.objects)
 
 
 def _address_space(setup: MachineSetup) -> AddressSpace:

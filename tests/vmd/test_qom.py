@@ -118,4 +118,4 @@ def test_pool_limits_that_do_not_fit_are_refused_and_kept() -> None:
     [("YWJj", b"abc"), ("YWI=", b"ab"), ("YW\nI", b"ab"), ("", b""), ("Y", b""), ("====", b"")],
 )
 def test_a_secret_in_base64_is_decoded_leniently(encoded: str, plain: bytes) -> None:
-    assert Secret({"id": "s", "data": encoded, "format": "base64"}).content == plain
+    assert Secret({"id": "s", "data": encoded, "format": "base64"}, {}).content == plain

@@ -11,7 +11,7 @@ from qapi.error import QmpError
 from vmd.devices.qom import Property, choice, integer, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 MAX_INT64 = (1 << 63) - 1
 MAX_INT32 = (1 << 31) - 1
@@ -23,6 +23,8 @@ IOTHREAD_DEFAULTS = {
     "thread-pool-min": 0,
     "thread-pool-max": 64,
 }
+KEY_SIZE = 32
+BLOCK = 16
 SECRET_FORMATS = ("raw", "base64")
 _BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\n")
 
@@ -81,14 +83,18 @@ class IOThread:
 
 
 class Secret:
-    """A password or key, given as data or as a file that holds it; `content` is what it says."""
+    """A password or key, given as data or as a file that holds it; `content` is what it says.
+
+    With `keyid` what is given is encrypted with another secret, one of `others`.
+    """
 
     __slots__ = ("_values", "content", "id")
     qom_type = "secret"
 
-    def __init__(self, options: Mapping[str, object]) -> None:
+    def __init__(self, options: Mapping[str, object], others: Mapping[str, UserObject]) -> None:
         self.id = str(options["id"])
-        self._values = {name: str(options.get(name, "")) for name in ("data", "file")}
+        names = ("data", "file", "keyid", "iv")
+        self._values = {name: str(options.get(name, "")) for name in names}
         self._values["format"] = str(options.get("format", "raw"))
         if "file" in options and "data" in options:
             raise QmpError("'file' and 'data' are mutually exclusive")
@@ -98,7 +104,15 @@ class Secret:
             content = self._values["data"].encode()
         else:
             raise QmpError("Either 'file' or 'data' must be provided")
-        self.content = _from_base64(content) if self._values["format"] == "base64" else content
+        if "keyid" in options:
+            key = _wrapping_key(self._values["keyid"], others)
+            iv = _initial_vector(self._values["iv"] if "iv" in options else None)
+            self.content = _unwrap(key, iv, self._plain(content))
+        else:
+            self.content = self._plain(content)
+
+    def _plain(self, content: bytes) -> bytes:
+        return _from_base64(content) if self._values["format"] == "base64" else content
 
     def properties(self) -> dict[str, Property]:
         """What was asked for. To set it later changes what is told, and not the content."""
@@ -114,6 +128,8 @@ class Secret:
 
         kind = "QCryptoSecretFormat"
         return {
+            "iv": made("iv"),
+            "keyid": made("keyid"),
             "data": made("data"),
             "file": made("file"),
             "format": Property(kind, lambda: self._values["format"], write_format),
@@ -125,15 +141,42 @@ class Secret:
 
 UserObject = IOThread | Secret
 
-_KINDS: dict[str, Callable[[Mapping[str, object]], UserObject]] = {
-    "iothread": IOThread,
-    "secret": Secret,
-}
+
+def create_object(options: Mapping[str, object], others: Mapping[str, UserObject]) -> UserObject:
+    """The object that checked ObjectOptions describe, beside `others`; QmpError as QEMU says it."""
+    return Secret(options, others) if options["qom-type"] == "secret" else IOThread(options)
 
 
-def create_object(options: Mapping[str, object]) -> UserObject:
-    """The object that checked ObjectOptions describe; QmpError with QEMU's text."""
-    return _KINDS[str(options["qom-type"])](options)
+def _wrapping_key(name: str, others: Mapping[str, UserObject]) -> bytes:
+    found = others.get(name)
+    if found is None:
+        raise QmpError(f"No secret with id '{name}'")
+    if not isinstance(found, Secret):
+        raise QmpError(f"Object with id '{name}' is not a secret")
+    if len(found.content) != KEY_SIZE:
+        raise QmpError(f"Key should be {KEY_SIZE} bytes in length")
+    return found.content
+
+
+def _initial_vector(encoded: str | None) -> bytes:
+    if encoded is None:
+        raise QmpError("IV is required to decrypt secret")
+    iv = _from_base64(encoded.encode())
+    if len(iv) != BLOCK:
+        raise QmpError(f"IV should be {BLOCK} bytes in length not {len(iv)}")
+    return iv
+
+
+def _unwrap(key: bytes, iv: bytes, data: bytes) -> bytes:
+    from vmd.devices.aes import decrypt
+
+    if len(data) % BLOCK:
+        raise QmpError(f"Length {len(data)} must be a multiple of block size {BLOCK}")
+    padded = decrypt(key, iv, data)
+    padding = padded[-1] if padded else 0
+    if padding > BLOCK:
+        raise QmpError(f"Incorrect number of padding bytes ({padding}) found on decrypted data")
+    return padded[: len(padded) - padding]
 
 
 def _read(path: str) -> bytes:

@@ -85,6 +85,7 @@ _MEMORY_BACKEND_FILE = {
 _MEMORY_BACKEND_MEMFD = {"hugetlb": "bool", "hugetlbsize": "int", "seal": "bool"}
 _EVENT_LOOP = {"aio-max-batch": "int", "thread-pool-max": "int", "thread-pool-min": "int"}
 _IOTHREAD = {"poll-grow": "int", "poll-max-ns": "int", "poll-shrink": "int"}
+_SECRET_COMMON = {"format": "QCryptoSecretFormat", "iv": "string", "keyid": "string"}
 _SECRET = {"data": "string", "file": "string"}
 _DEVICE = {
     "hotpluggable": "bool",
@@ -127,7 +128,7 @@ _LIST = (
     Type("memory-backend-memfd", "memory-backend", _MEMORY_BACKEND_MEMFD),
     Type("event-loop-base", "object", _EVENT_LOOP, abstract=True, interfaces=_USER),
     Type("iothread", "event-loop-base", _IOTHREAD),
-    Type("secret_common", "object", {"format": "QCryptoSecretFormat"}, abstract=True),
+    Type("secret_common", "object", _SECRET_COMMON, abstract=True),
     Type("secret", "secret_common", _SECRET, interfaces=_USER),
     Type("device", "object", _DEVICE, abstract=True),
     Type("cpu", "device", _CPU, abstract=True),

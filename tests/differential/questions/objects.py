@@ -266,6 +266,37 @@ def _told(threads: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return _by_name(_without_threads(threads))
 
 
+def secrets_in_secrets(stage: Stage) -> None:
+    wrapped, iv = "Cnkh9vKT9VJywjYoUO6M+A==", "AAECAwQFBgcICQoLDA0ODw=="
+    key = "0123456789abcdef" * 2
+    machine = stage.start(f"{NONE} -object secret,id=key,data={key} -object iothread,id=t")
+    _add(machine, "secret", "short", data="abc")
+
+    def attempt(name: str, data: str = wrapped, form: str = "base64", **more: str) -> None:
+        _add(machine, "secret", name, data=data, format=form, **more)
+
+    attempt("a", keyid="key", iv=iv)
+    attempt("b", keyid="zz", iv=iv)
+    attempt("b", keyid="t", iv=iv)
+    attempt("b", keyid="short", iv=iv)
+    attempt("b", keyid="key")
+    attempt("b", keyid="key", iv="AAAA")
+    attempt("b", keyid="key", iv="###")
+    attempt("b", "AAAA", keyid="key", iv=iv)
+    attempt("b", "*", keyid="key", iv=iv)
+    attempt("b", "AAAAAAAAAAAAAAAAAAAAAA==", keyid="key", iv=iv)
+    attempt("b", "0123456789abcdef", "raw", keyid="key", iv=iv)
+    attempt("c", "", "raw", keyid="key", iv=iv)
+    attempt("d", "x", "raw", iv="any")
+    for path in ("a", "d", "key"):
+        _get(machine, path, "data", "format", "keyid", "iv")
+    _set(machine, "a", keyid="other", iv="other")
+    _get(machine, "a", "keyid", "iv")
+    machine.qmp.execute("object-del", {"id": "key"})
+    leave(machine)
+    stage.refused(f"{NONE} -object secret,id=s,data=x,keyid=zz")
+
+
 def secrets(stage: Stage) -> None:
     stage.file("password").write_text("letmein")
     stage.file("encoded").write_text("bGV0bWVpbg==\n")
