@@ -199,6 +199,12 @@ class Vm:
             if self.serial.exists() and letter in self.serial.read_text():
                 return
 
+    def wait_for_memory(self, address: int, value: int) -> None:
+        """Wait until this has arrived."""
+        for _ in self._patiently(f"0x{value:x} at 0x{address:x}"):
+            if self.qtest.readq(address) == value:
+                return
+
     def sweep(self) -> list[int]:
         """The bytes that the guest counts in, page by page."""
         found: list[int] = []

@@ -210,3 +210,76 @@ def test_a_target_of_another_identity_refuses(start: Start, here: Path) -> None:
     target.wait_for("failed")
     assert f"UUID received is {ids[0]} and local is {ids[1]}" in target.errors()
     assert target.qtest.readb(FIRST + PAGE) == 0
+
+
+def precopy_flow(source: Vm, target: Vm, uri: str) -> None:
+    """A guest that writes all the time moves while it runs: first it must not arrive, then it must.
+
+    Meanwhile pages arrive at the target, where a test can see them.
+    """
+    source.wait_for_serial("B")
+    source.qtest.writeq(MARKED, MARKER)
+    source.set_parameters(**SLOW)
+    source.migrate(uri)
+    source.wait_for("active")
+    target.wait_for_memory(MARKED, MARKER)
+    assert source.status() == target.status() == "active"
+    assert source.runs()
+    source.set_parameters(**FAST)
+    source.wait_for("completed")
+    source.wait("STOP")
+    target.wait_for("completed")
+    target.wait("RESUME")
+    target.wait_for_serial("B")
+    assert "A" not in target.serial.read_text()
+    target.qmp("stop")
+    check_ram(target)
+    assert (source.end(), target.end()) == (0, 0)
+
+
+@BOTH
+def test_precopy_over_a_unix_socket(start: Start, here: Path) -> None:
+    uri = f"unix:{here}/migsocket"
+    target = start("target", f"-incoming {uri}")
+    precopy_flow(start("source"), target, uri)
+
+
+def test_precopy_over_tcp(start: Start) -> None:
+    target = start("target", "-incoming tcp:127.0.0.1:0")
+    (address,) = target.qmp("query-migrate")["socket-address"]
+    precopy_flow(start("source"), target, f"tcp:127.0.0.1:{address['port']}")
+
+
+def test_precopy_through_commands(start: Start, here: Path) -> None:
+    os.mkfifo(here / "pipe")
+    target = start("target", "-incoming defer")
+    assert target.qmp("migrate-incoming", uri=f"exec:cat {here}/pipe") == {}
+    precopy_flow(start("source"), target, f"exec:cat > {here}/pipe")
+
+
+@BOTH
+def test_a_destination_that_is_not_there_leaves_the_source_running(
+    start: Start, here: Path
+) -> None:
+    source = start("source")
+    source.wait_for_serial("B")
+    source.migrate(f"unix:{here}/nobody")
+    assert "Failed to connect" in source.wait_for("failed")["error-desc"]
+    assert source.runs()
+    target = start("target", f"-incoming unix:{here}/somebody")
+    precopy_flow(source, target, f"unix:{here}/somebody")
+
+
+def test_a_source_cancels_and_its_target_ends(start: Start, here: Path) -> None:
+    uri = f"unix:{here}/migsocket"
+    source, target = start("source"), start("target", f"-incoming {uri}")
+    source.wait_for_serial("B")
+    source.set_parameters(**SLOW)
+    source.migrate(uri)
+    source.wait_for("active")
+    assert source.qmp("migrate_cancel") == {}
+    source.wait_for("cancelled")
+    assert target.process.wait(30) == 1
+    assert source.runs()
+    second = start("second", f"-incoming {uri}")
+    precopy_flow(source, second, uri)
