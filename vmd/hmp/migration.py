@@ -133,6 +133,18 @@ def info_migrate(machine: Machine, hmp: Hmp) -> None:
         _print_xbzrle(info["xbzrle-cache"], hmp)
     if "cpu-throttle-percentage" in info:
         hmp.print(f"cpu throttle percentage: {info['cpu-throttle-percentage']}\n")
+    if "socket-address" in info:
+        hmp.print("socket address: [\n")
+        for listener in info["socket-address"]:
+            hmp.print(f"\t{_written_down(listener)}\n")
+        hmp.print("]\n")
+
+
+def _written_down(listener: dict[str, Any]) -> str:
+    """A SocketAddress in one word, as QEMU writes it."""
+    if listener["type"] == "unix":
+        return f"unix:{listener['path']}"
+    return f"tcp:{listener.get('host', listener.get('cid'))}:{listener['port']}"
 
 
 _TIMES = (
@@ -164,6 +176,8 @@ def _print_ram(ram: dict[str, Any], hmp: Hmp) -> None:
     hmp.print(f"pages-per-second: {ram['pages-per-second']}\n")
     if ram["dirty-pages-rate"]:
         hmp.print(f"dirty pages rate: {ram['dirty-pages-rate']} pages\n")
+    if ram["postcopy-requests"]:
+        hmp.print(f"postcopy request count: {ram['postcopy-requests']}\n")
     for member, label in (("precopy-bytes", "precopy"), ("downtime-bytes", "downtime")):
         if ram[member]:
             hmp.print(f"{label} ram: {ram[member] >> 10} kbytes\n")

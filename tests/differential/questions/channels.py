@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +153,18 @@ def a_listener_is_in_the_file_system_until_the_end(stage: Stage) -> None:
     machine.qmp.execute("migrate_cancel")
     _look(machine)
     leave(machine)
+
+
+def _any_port(rows: list[str]) -> list[str]:
+    return [re.sub(r"(tcp:.*):\d+$", r"\1:<port>", row) for row in rows]
+
+
+def listening_addresses_at_the_human_monitor(stage: Stage) -> None:
+    for uri in ("unix:in", "tcp::0"):
+        machine = stage.start(f"{SMALL} -incoming {uri}", qmp=False, human="pipe")
+        machine.human.type("info migrate", view=_any_port)
+        machine.human.leave()
+        machine.exited()
 
 
 def listeners_that_cannot_listen(stage: Stage) -> None:
