@@ -38,7 +38,7 @@ def check(data: bytes) -> None:
 
 def outcome(pieces: list[bytes], *, carry: bool) -> tuple[list[str], str, str]:
     """What a receiver tells of the stream, how it ends, and a digest of its RAM."""
-    from vmd.ctl.survey import RUN_STATES, _identity
+    from vmd.ctl.survey import RUN_STATES, identity_of
     from vmd.memory import RamBlock, page_align
     from vmd.migration.ram_load import RamLoader
     from vmd.migration.reader import Device, StreamReader
@@ -51,7 +51,7 @@ def outcome(pieces: list[bytes], *, carry: bool) -> tuple[list[str], str, str]:
         return RamBlock.anonymous(name, page_align(length)) if carry and few else None
 
     # The receiver is like the source, but its RAM is not in a file.
-    local = _identity(b"".join(pieces))
+    local = identity_of(b"".join(pieces))
     caps = tuple(name for name in local.capabilities if name == "x-ignore-shared")
     local = local._replace(capabilities=caps)
     block = RamBlock.anonymous("ram", RAM_SIZE)

@@ -174,7 +174,7 @@ def survey(file: StateFile, *, strict: bool = False, machine: str | None = None)
     """
     buffer = memoryview(bytearray(READ_SIZE))
     filled = _fill(file, buffer)
-    local = _identity(bytes(buffer[:filled]))
+    local = identity_of(bytes(buffer[:filled]))
     if machine is not None:
         local = local._replace(machine=machine)
     ram = CountedRam(local.capabilities, strict=strict)
@@ -212,7 +212,7 @@ def _fill(file: StateFile, buffer: memoryview) -> int:
     return filled
 
 
-def _identity(start: bytes) -> Configuration:
+def identity_of(start: bytes) -> Configuration:
     """Who the source was, from the front of its stream; nobody if that is damaged."""
     source = Source(start)
     try:

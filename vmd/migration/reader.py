@@ -20,14 +20,14 @@ from vmd.migration.carry import (
     Head,
     Tail,
     described_devices,
-    early_end,
     section_end,
 )
 from vmd.migration.commands import check_command, check_length
+from vmd.migration.framing import take_footer, take_head, until_footer
 from vmd.migration.ram import IDSTR as RAM
 from vmd.migration.ram import SECTION_VERSION as RAM_VERSION
 from vmd.migration.sections import configuration_section, parse_configuration
-from vmd.migration.source import LoadError, Source, invalid, io_error, signed32, text
+from vmd.migration.source import LoadError, Source, invalid, io_error, signed32
 from vmd.migration.stream import Record
 
 TYPE_CHECKING = False
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
 
 MOST_TAIL = 256 << 20  # of unknown device sections
-MOST_EARLY = 16 << 20  # of one in front of RAM
 MOST_PACKAGE = 64 << 20
 MOST_SECTIONS = 1 << 14  # unknown ones, however small
 
@@ -287,7 +286,7 @@ class StreamReader:
 
     def _start_or_full(self, source: Source, kind: int) -> Parse[None]:
         start, self._part = source.item, "section header"
-        head = yield from _head(source, kind)
+        head = yield from take_head(source, kind)
         self._enter(kind, *head[1:4], start)
         handler = self._find(head)
         if handler is None:
@@ -343,7 +342,7 @@ class StreamReader:
 
     def _footer(self, source: Source, section_id: int, idstr: str) -> Parse[None]:
         self._part = "footer"
-        yield from _footer(source, section_id, idstr)
+        yield from take_footer(source, section_id, idstr)
         if self._spans and self._section is not None:
             length = source.position - self._section.offset
             self._tell(self._section._replace(length=length))
@@ -370,7 +369,7 @@ class StreamReader:
             raise invalid("Unknown sections are too many to be kept")
         early = not self._ram_ended
         if early:
-            payload = yield from _until_footer(source, head)
+            payload = yield from until_footer(source, head)
         else:
             if self._tail is None:
                 yield from self._collect_tail()
@@ -434,43 +433,3 @@ class StreamReader:
                 f"CMD_PACKAGED: Buffer receive fail ret={len(data)} length={signed32(length)}",
             )
         yield from self._sections(Source(data, start))
-
-
-def _head(source: Source, kind: int) -> Parse[Head]:
-    section_id = yield from source.be32()
-    name = yield from source.string()
-    if source.failed or not name:
-        raise invalid(f"Unable to read ID string for section {section_id}")
-    instance_id = yield from source.be32()
-    version = yield from source.be32()
-    if source.failed:
-        raise io_error("qemu_loadvm_section_start_full: Failed to read instance/version ID: -5")
-    return Head(kind, section_id, text(name), instance_id, version)
-
-
-def _footer(source: Source, section_id: int, idstr: str) -> Parse[None]:
-    mark = yield from source.byte()
-    if source.failed:
-        raise invalid("check_section_footer: Read section footer failed: -5")
-    if mark != stream.FOOTER:
-        raise invalid(f"Missing section footer for {idstr}")
-    read = yield from source.be32()
-    if read != section_id:
-        raise invalid(
-            f"Mismatched section id in footer for {idstr}"
-            f" - read 0x{read:x} expected 0x{section_id:x}"
-        )
-
-
-def _until_footer(source: Source, head: Head) -> Parse[bytes]:
-    """The payload of an unknown section in front of RAM: up to the first footer that fits."""
-    data, looked = bytearray(), 0
-    while True:
-        data += source.rest()
-        found, looked = early_end(data, head, looked, ended=source.ended)
-        if found:
-            source.push_back(bytes(data[looked:]))
-            return bytes(data[:looked])
-        if source.ended or len(data) > MOST_EARLY:
-            raise invalid(f"Missing section footer for {head.idstr}")
-        yield
