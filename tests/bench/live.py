@@ -35,7 +35,7 @@ def random_state(argv: list[str], place: Path, name: str, size: int, touched: in
         for slot in random.Random(SEED).sample(range(size // MIB), touched):
             file.seek(slot * MIB)
             file.write(os.urandom(MIB))
-    backend = f"-object memory-backend-file,id=ram0,size={size},mem-path={ram}"
+    backend = f"-object memory-backend-file,id=ram0,size={size},mem-path={ram},reserve=off"
     arguments = f"-machine none,memory-backend=ram0 -nodefaults -m {size >> 20} {backend} -S"
     machine = Session(argv, arguments)
     machine.capabilities("events")
@@ -51,7 +51,8 @@ class Pair:
     """A source that has its RAM and runs, and a destination that listens."""
 
     def __init__(self, argv: list[str], place: Path, state: Path, size: str) -> None:
-        backend = f"{PRIVATE.format(size)},id=ram0,size={size} -incoming defer"
+        # Without a reservation there may be more of it than the host has.
+        backend = f"{PRIVATE.format(size)},id=ram0,size={size},reserve=off -incoming defer"
         self._socket = place / "in"
         self.source, self.target = Session(argv, backend), Session(argv, backend)
         for machine in (self.source, self.target):
