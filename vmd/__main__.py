@@ -36,7 +36,7 @@ def main() -> None:
 def _serve(config: Config, report: Report) -> int:
     """Go to the background if asked to, take the pid file, and live on an event loop."""
     background = None
-    if config.daemonize and config.nographic:
+    if config.daemonize and config.on_terminal:
         raise report.refuse(QmpError("-nographic cannot be used with -daemonize"))
     tracer = make_tracer(config, report)
     if config.daemonize:

@@ -6,6 +6,7 @@ Observed from system/runstate.c and system/cpus.c.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, cast
 
 from qapi.error import DEVICE_NOT_FOUND, QmpError
@@ -26,9 +27,12 @@ from vmd.trace import Tracer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from vmd.block.nodes import Nodes
     from vmd.chardev.registry import Chardevs
     from vmd.clock import Clock
     from vmd.devices.board import Board
+    from vmd.devices.cpu_threads import CpuThreads
+    from vmd.devices.network import Networks
     from vmd.devices.objects import IOThread, UserObject
     from vmd.devices.plugging import Devices
     from vmd.fdset import FdSets
@@ -62,6 +66,7 @@ class MachineSetup:
         self.uuid: str | None = None
         self.cpus = 1
         self.cpu_model = "qemu64"
+        self.cpu_features: tuple[tuple[str, bool], ...] = ()
         self.topology = Topology()
         self.node_of_cpu: dict[int, int] = {}
         self.node_sizes: dict[int, int] = {}
@@ -106,6 +111,7 @@ class Machine:
         self.uuid = setup.uuid
         self.cpus = setup.cpus
         self.cpu_model = setup.cpu_model
+        self.cpu_features = setup.cpu_features
         self.topology = setup.topology
         self.memory_slots = setup.memory_slots
         self.properties = setup.properties
@@ -117,8 +123,10 @@ class Machine:
         self.only_migratable = setup.only_migratable
         self.has_default_nic = setup.has_default_nic
         self.globals = setup.globals
-        self.users_of_objects: list[str] = []
         self._devices: Devices | None = None
+        self._cpu_threads: CpuThreads | None = None
+        self._nodes: Nodes | None = None
+        self._networks: Networks | None = None
         self.actions = dict(setup.actions)
         self.clock = clock
         self.events = EventBus(clock)
@@ -359,6 +367,37 @@ class Machine:
             self._devices = Devices(self)
         return self._devices
 
+    @property
+    def cpu_threads(self) -> list[int]:
+        """The host's number of each CPU's thread, which is there from the first question on."""
+        if self._cpu_threads is None:
+            from vmd.devices.cpu_threads import CpuThreads
+
+            self._cpu_threads = CpuThreads(self.cpus if self.board.has_cpus else 0)
+        return self._cpu_threads.ids
+
+    @property
+    def nodes(self) -> Nodes:
+        """The block nodes."""
+        if self._nodes is None:
+            from vmd.block.nodes import Nodes
+
+            self._nodes = Nodes(self._open_file)
+        return self._nodes
+
+    @property
+    def networks(self) -> Networks:
+        """The network backends."""
+        if self._networks is None:
+            from vmd.devices.network import Networks
+
+            self._networks = Networks()
+        return self._networks
+
+    def _open_file(self, path: str, flags: int) -> int:
+        fd = self.fdsets.open(path, flags)
+        return os.open(path, flags) if fd is None else fd
+
     def add_object(self, options: dict[str, object]) -> None:
         """Create a user's object from checked ObjectOptions."""
         add_object(self, options)
@@ -383,14 +422,16 @@ class Machine:
     def delete_object(self, name: str) -> None:
         """Delete a user's object that nothing uses."""
         other = self.objects.get(name)
-        if other is not None and name not in self.users_of_objects:
+        if other is not None:
             del self.objects[name]
+            if self._devices is not None:
+                self._devices.forget_object(f"/objects/{name}")
             other.close()
             return
         backend = self.backends.get(name)
-        if backend is None and other is None:
+        if backend is None:
             raise QmpError(f"object '{name}' not found")
-        if backend is None or backend.block in self.ram_blocks or name in self.users_of_objects:
+        if backend.block in self.ram_blocks:
             raise QmpError(f"object '{name}' is in use, can not be deleted")
         del self.backends[name]
         self.all_blocks.remove(backend.block)

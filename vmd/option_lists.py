@@ -12,6 +12,7 @@ ACCEL = OptionList("accel", "accel")
 ACTION = OptionList(
     "action", None, dict.fromkeys(("shutdown", "reboot", "panic", "watchdog"), "str"), merge=True
 )
+ADD_FD = OptionList("add-fd", None, {"fd": "number", "set": "number", "opaque": "str"})
 DEVICE = OptionList("device", "driver")
 GLOBAL = OptionList("global", None, dict.fromkeys(("driver", "property", "value"), "str"))
 MEMORY = OptionList(
@@ -22,6 +23,7 @@ MSG = OptionList("msg", None, {"timestamp": "bool", "guest-name": "bool"})
 NAME = OptionList(
     "name", "guest", {"guest": "str", "process": "str", "debug-threads": "bool"}, merge=True
 )
+NETDEV = OptionList("netdev", "type")
 NUMA = OptionList("numa", "type")
 OBJECT = OptionList("object", "qom-type")
 OVERCOMMIT = OptionList("overcommit", None, {"mem-lock": "str", "cpu-pm": "bool"}, merge=True)

@@ -37,22 +37,26 @@ builtins: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+def _later(kind: str) -> st.SearchStrategy[Any]:
+    """The same, found when it is needed: types may hold themselves."""
+    return st.deferred(lambda: values(kind))
+
+
 @cache
 def values(kind: str) -> st.SearchStrategy[Any]:
     """Well-formed values of a type."""
     if kind.startswith("["):
-        # Types may hold lists of themselves.
-        return st.lists(st.deferred(lambda: values(kind[1:-1])), max_size=3)
+        return st.lists(_later(kind[1:-1]), max_size=3)
     if kind in builtins:
         return builtins[kind]
     entity = SCHEMA.types[kind]
     if isinstance(entity, Enum):
         return st.sampled_from(entity.values)
     if isinstance(entity, Alternate):
-        return st.one_of([values(branch) for branch in entity.branches.values()])
+        return st.one_of([_later(branch) for branch in entity.branches.values()])
     fixed = st.fixed_dictionaries(
-        {member.name: values(member.type) for member in entity.members if not member.optional},
-        optional={member.name: values(member.type) for member in entity.members if member.optional},
+        {member.name: _later(member.type) for member in entity.members if not member.optional},
+        optional={member.name: _later(member.type) for member in entity.members if member.optional},
     )
     if isinstance(entity, Struct):
         return fixed

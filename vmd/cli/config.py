@@ -93,7 +93,9 @@ class CpuRequest:
 
     __slots__ = ("features", "model", "toggled")
 
-    def __init__(self, model: str, features: list[tuple[str, str]], toggled: list[str]) -> None:
+    def __init__(
+        self, model: str, features: list[tuple[str, str]], toggled: list[tuple[str, str]]
+    ) -> None:
         self.model = model
         self.features = features
         self.toggled = toggled
@@ -147,6 +149,9 @@ class Config:
         self.objects: list[ObjectRequest] = []
         self.globals: list[GlobalRequest] = []
         self.devices: list[DeviceRequest] = []
+        self.netdevs: list[ObjectRequest] = []
+        self.blockdevs: list[ObjectRequest] = []
+        self.added_fds: list[Request] = []
         self.numa: list[NumaRequest] = []
         self.chardevs: list[ChardevRequest] = []
         self.monitors: list[MonitorRequest] = []
@@ -167,6 +172,7 @@ class Config:
 
         self.defaults = True  # False: -nodefaults
         self.nographic = False
+        self.on_terminal = False  # -nographic, and something is there that would talk to stdio
         self.vga: str | None = None
         self.daemonize = False
         self.preconfig = False

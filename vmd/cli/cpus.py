@@ -34,7 +34,7 @@ class NumaNode(NamedTuple):
 
 
 def check_cpu(config: Config, report: Report) -> None:
-    """Quit if the CPU model is unknown, or features are asked of it: a simulated CPU has none."""
+    """Quit if the CPU model is unknown, or has not the features that are asked of it."""
     if config.cpu is None:
         return
     machine = find_machine(config.machine_tree)
@@ -45,7 +45,19 @@ def check_cpu(config: Config, report: Report) -> None:
         raise report.refuse(error) from None
 
 
+def features(cpu: CpuRequest) -> tuple[tuple[str, bool], ...]:
+    """The features that differ from the model's, each once: `+x` and `-x` count last."""
+    if not cpu.features and not cpu.toggled:
+        return ()
+    from vmd.devices import cpu as models
+
+    pairs = [*cpu.features, *cpu.toggled]
+    return tuple(dict(models.feature(cpu.model, *pair) for pair in pairs).items())
+
+
 def _check_cpu(cpu: CpuRequest, machine: MachineType) -> None:
+    from vmd.devices import cpu as models
+
     if not (cpu.model or cpu.features or cpu.toggled):
         raise QmpError("-cpu option cannot be empty")
     if cpu.model == "host":
@@ -54,11 +66,12 @@ def _check_cpu(cpu: CpuRequest, machine: MachineType) -> None:
         raise QmpError(f"unable to find CPU model '{cpu.model}'")
     kind = f"{cpu.model}-x86_64-cpu"
     for name, value in cpu.features:
-        raise QmpError(
-            f"can't apply global {kind}.{name}={value}: Property '{kind}.{name}' not found"
-        )
-    for name in cpu.toggled:
-        raise QmpError(f"Property '{kind}.{name}' not found")
+        try:
+            models.feature(cpu.model, name, value)
+        except QmpError as error:
+            raise QmpError(f"can't apply global {kind}.{name}={value}: {error.desc}") from None
+    for name, value in cpu.toggled:
+        models.feature(cpu.model, name, value)
     if not machine.is_pc:
         # A board without an interrupt controller has no place for a CPU.
         raise QmpError("apic-id property was not initialized properly")

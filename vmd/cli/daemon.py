@@ -23,7 +23,7 @@ from vmd.chardev.registry import Chardevs
 from vmd.cli import ports
 from vmd.cli.build import begin_machine, finish_machine
 from vmd.cli.cpus import check_cpu
-from vmd.cli.plug import add_devices
+from vmd.cli.plug import add_devices, add_fd
 from vmd.cli.report import Quit
 from vmd.cli.settle import check_images, choose_machine, settle
 from vmd.cli.signals import SignalWatch
@@ -78,6 +78,9 @@ class Daemon:
         """Set up, call `ready` once, live, take down. The exit code; Quit if setting up fails."""
         signals = SignalWatch(asyncio.get_running_loop())
         try:
+            for handed in self._config.added_fds:
+                with self._report.at(handed.where):
+                    add_fd(self._fdsets, handed.options)
             choose_machine(self._config, self._report)
             for request in self._config.chardevs:
                 with self._report.at(request.where):

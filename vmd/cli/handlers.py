@@ -19,6 +19,7 @@ from vmd.cli.config import (
     IncomingRequest,
     NumaRequest,
     ObjectRequest,
+    Request,
 )
 from vmd.cli.parsing import Parsing, list_help, parse_json
 from vmd.cli.report import Quit
@@ -100,10 +101,10 @@ def cpu(state: Parsing, where: str, arg: str) -> None:
         raise Quit(0, CPU_HELP)
     model, *words = arg.split(",")
     features: list[tuple[str, str]] = []
-    toggled: list[str] = []
+    toggled: list[tuple[str, str]] = []
     for word in filter(None, words):
         if word[0] in "+-":
-            toggled.append(word[1:])
+            toggled.append((word[1:], "on" if word[0] == "+" else "off"))
         else:
             name, equals, value = word.partition("=")
             features.append((name, value if equals else "on"))
@@ -144,6 +145,44 @@ def device(state: Parsing, where: str, arg: str) -> None:
         if text is not None:
             raise Quit(0, text)
     state.config.devices.append(request)
+
+
+def blockdev(state: Parsing, where: str, arg: str) -> None:
+    properties = _from_schema(state, "BlockdevOptions", "driver", arg)
+    state.config.blockdevs.append(ObjectRequest(where, properties))
+
+
+def netdev(state: Parsing, where: str, arg: str) -> None:
+    if arg.startswith("{"):
+        properties = _from_schema(state, "Netdev", "type", arg)
+    else:
+        options = state.options(lists.NETDEV, where, arg)
+        pairs = [("id", options.id)] if options.id is not None else []
+        found = state.load_schema().check_options("Netdev", [*options.pairs, *pairs])
+        assert isinstance(found, dict)
+        properties = found
+    state.config.netdevs.append(ObjectRequest(where, properties))
+
+
+def audiodev(state: Parsing, where: str, arg: str) -> None:
+    """There is only the one that is silent: what it is told has no effect there."""
+    _from_schema(state, "Audiodev", "driver", arg)
+
+
+def _from_schema(state: Parsing, kind: str, implied: str, arg: str) -> dict[str, object]:
+    if arg.startswith("{"):
+        found = state.load_schema().check(kind, parse_json(arg))
+    else:
+        tree, wants_help = parse_keyval(arg, implied)
+        if wants_help:
+            raise QmpError("Help is not available for this option")
+        found = state.load_schema().check_keyval(kind, dict(tree))
+    assert isinstance(found, dict)
+    return found
+
+
+def add_fd(state: Parsing, where: str, arg: str) -> None:
+    state.config.added_fds.append(Request(where, state.options(lists.ADD_FD, where, arg)))
 
 
 def _object_help(options: Options) -> None:

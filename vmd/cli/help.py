@@ -113,6 +113,13 @@ TEXTS: dict[str, tuple[str, str]] = {
         "log these trace events ('-trace help' lists them); with '-' in front, do not",
     ),
     "msg": ("[timestamp=on|off][,guest-name=on|off]", "what stands in front of messages"),
+    "blockdev": (
+        "driver=file|qcow2|raw|null-co,node-name=name[,option=value...]",
+        "make a block node; JSON is taken as well",
+    ),
+    "netdev": ("user|tap|hubport,id=name[,option=value...]", "make a network backend"),
+    "audiodev": ("none,id=name", "make a backend for sound, a silent one"),
+    "add-fd": ("fd=number,set=number[,opaque=text]", "put an inherited descriptor into a set"),
     "device": (
         "type[,id=name][,bus=bus][,addr=slot][,prop=value...]",
         "plug a device in ('-device help' lists the types, '-device type,help' the properties)",

@@ -85,6 +85,8 @@ def _fill_in_defaults(state: Parsing) -> None:
     is_pc = machine is not None and machine.is_pc
     has_serial = is_pc and not config.serials
     has_parallel = is_pc and not config.parallels
+    something = has_serial or has_parallel or state.default_monitor
+    config.on_terminal = config.nographic and something
     muxed = config.nographic and has_serial and state.default_monitor
     if has_serial:
         text = ("mon:stdio" if muxed else "stdio") if config.nographic else VC

@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
+import fcntl
 from typing import TYPE_CHECKING
 
+from qapi.error import QmpError
 from vmd.cli.config import DeviceRequest
 
 if TYPE_CHECKING:
     from vmd.cli.config import Config
     from vmd.cli.report import Report
+    from vmd.fdset import FdSets
     from vmd.machine import Machine
+    from vmd.options import Options
+
+STDERR = 2
 
 
 def add_devices(machine: Machine, config: Config, report: Report) -> None:
     """Plug every `-device`, those written as JSON last; Quit where one is wrong."""
-    machine.warn = lambda text: report.warning(text, report.place)
-    for request in sorted(config.devices, key=lambda each: each.is_json):
+    for request in config.blockdevs:
         with report.at(request.where):
-            machine.devices.add(request.options, hotplug=False)
+            machine.nodes.add(request.properties)
+    for request in config.netdevs:
+        with report.at(request.where):
+            machine.networks.add(request.properties, {})
+    machine.warn = lambda text: report.warning(text, report.place)
+    for device in sorted(config.devices, key=lambda each: each.is_json):
+        with report.at(device.where):
+            machine.devices.add(device.options, hotplug=False)
+    for netdev in machine.networks.by_name.values() if config.netdevs else ():
+        if netdev.user is None:
+            report.warning(f"netdev {netdev.name} has no peer")
     if machine.globals:
         for rule in machine.globals:
             if rule not in machine.devices.used_globals:
                 driver, name, value = rule
                 report.warning(f"global {driver}.{name}={value} not used")
+
+
+def add_fd(fdsets: FdSets, options: Options) -> None:
+    """Put a descriptor that was inherited into a set; QmpError if there is none."""
+    fd, number = options.number("fd", -1), options.number("set", -1)
+    if fd < 0:
+        raise QmpError("fd option is required and must be non-negative")
+    if fd <= STDERR:
+        raise QmpError("fd cannot be a standard I/O stream")
+    if number < 0:
+        raise QmpError("set option is required and must be non-negative")
+    try:
+        own = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0)
+    except (OSError, OverflowError):
+        raise QmpError("fd is not valid or already in use") from None
+    fdsets.add(own, number, options.get("opaque"))
 
 
 def device_help(request: DeviceRequest) -> str | None:

@@ -86,7 +86,13 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         _with("trace", do.trace),
         _with("msg", do.msg),
     ),
-    "Device options": (_with("device", do.device),),
+    "Device options": (
+        _with("device", do.device),
+        _with("blockdev", do.blockdev),
+        _with("netdev", do.netdev),
+        _with("audiodev", do.audiodev),
+        _with("add-fd", do.add_fd),
+    ),
     "Generic object creation": (_with("object", do.object_),),
 }
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from vmd.devices.catalog import DeviceType
+    from vmd.devices.drives import Drive
+    from vmd.devices.qom import Property
 
 SYSTEM = "System"
 # What a bus of one type is a kind of.
@@ -52,10 +54,11 @@ class Bus:
 
 class Device:
     """A device at its place. `values` are those of its properties, `place` what its bus says of
-    where it is, `given` names what users set. `releases` let go of what it holds."""
+    where it is, `given` names what users set. `releases` let go of what it holds, and
+    `own` are properties that are more than remembered."""
 
     __slots__ = (
-        *("bus", "buses", "given", "hotplugged", "id", "path", "place"),
+        *("bus", "buses", "drive", "given", "hotplugged", "id", "own", "path", "place"),
         *("releases", "state", "type", "unplugging", "values"),
     )
 
@@ -72,6 +75,8 @@ class Device:
         self.unplugging = False
         self.releases: list[Callable[[], None]] = []
         self.state: Any = None
+        self.own: dict[str, Property] = {}
+        self.drive: Drive | None = None
 
     def below(self) -> Iterator[Device]:
         """The device itself, and all that hang on its buses."""

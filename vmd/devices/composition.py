@@ -152,18 +152,28 @@ def _system_memory() -> dict[str, Property]:
 def _add_cpu(parent: Object, machine: Machine, index: int, memory: Object) -> None:
     type_name = machine.cpu_model + cpu.SUFFIX
 
+    node = machine.node_of_cpu.get(index)
+    about = (machine.cpu_model, machine.topology, index, node, machine.cpu_features)
+    kinds = cpu.kinds(type_name)
+
+    def one(name: str) -> Property | None:
+        if name not in kinds:
+            return None
+        values = cpu.instance(*about)
+        return Property(kinds[name], _reader(values, name), _refusal(type_name, name))
+
     def more() -> dict[str, Property]:
-        node = machine.node_of_cpu.get(index)
-        values = cpu.instance(machine.cpu_model, machine.topology, index, node)
+        values = cpu.instance(*about)
         return {
             name: Property(kind, _reader(values, name), _refusal(type_name, name))
-            for name, kind, _ in cpu.properties(type_name)
+            for name, kind in kinds.items()
             if name not in ("type", "memory")
         }
 
     added = parent.add(cpu_path(index).rpartition("/")[2], type_name)
     added.link("memory", "memory-region", memory)
     added.more = more
+    added.one = one
 
 
 def _reader(values: dict[str, Any], name: str) -> Callable[[], object]:
@@ -191,14 +201,19 @@ def _refusal(type_name: str, name: str) -> Callable[[object], None] | None:
 def _add_devices(devices: Devices, containers: dict[str, Object]) -> None:
     for device in devices.users():
         place, _, name = device.path.removeprefix("/machine/").partition("/")
-        added = containers[place].add(name, device.type.name, _properties_of(device))
-        inner = added
+        inner = added = containers[place].add(name, device.type.name)
+        added.more = _later(device, None)
         backend = device.type.backend
         if backend is not None:
-            inner = added.add("virtio-backend", backend.type, _properties_of(device, backend))
+            inner = added.add("virtio-backend", backend.type)
+            inner.more = _later(device, backend)
         for bus in device.buses:
             child = inner.add(bus.name, bus.type)
             child.link("parent", "device", None)
+
+
+def _later(device: Device, backend: Backend | None) -> Callable[[], dict[str, Property]]:
+    return lambda: _properties_of(device, backend)
 
 
 def _properties_of(device: Device, backend: Backend | None = None) -> dict[str, Property]:
@@ -224,7 +239,7 @@ def _properties_of(device: Device, backend: Backend | None = None) -> dict[str, 
         if info.name not in told and not info.name.startswith("legacy-"):
             refuse = _refuse_late(device, kind, info.name, backend)
         found[info.name] = Property(info.type, _constant(value), refuse)
-    return found
+    return found | device.own
 
 
 def _constant(value: object) -> Callable[[], object]:

@@ -14,9 +14,11 @@ QEMU's TCG would. `cpu_models.json` was recorded by tests/vmd/record_cpus.py:
 from __future__ import annotations
 
 from functools import cache as once
+from functools import lru_cache as remembered
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qapi.error import QmpError
+from vmd.options import BOOLEANS
 
 if TYPE_CHECKING:
     from vmd.devices.topology import Topology
@@ -57,6 +59,7 @@ def definitions() -> list[dict[str, object]]:
     ]
 
 
+@once
 def properties(type_name: str, *, device: bool = False) -> list[PropertyInfo]:
     """The properties of a CPU type; with `device` only those that device-list-properties tells."""
     data = _data()
@@ -168,12 +171,37 @@ def _fit_text(path: str, name: str, kind: str, value: object) -> object:
     return value
 
 
-def instance(model: str, topology: Topology, index: int, node: int | None) -> dict[str, Any]:
+def feature(model: str, name: str, text: str) -> tuple[str, bool]:
+    """A feature that the command line switches: its property's own name, and whether it is on.
+
+    QmpError if it is no switch of the model's, or one that TCG has not.
+    """
+    kind = f"{model}{SUFFIX}"
+    known = kinds(kind).get(name) == "bool" and name not in _READ_ONLY
+    if not known:
+        raise QmpError(f"Property '{kind}.{name}' not found")
+    if text not in BOOLEANS:
+        raise QmpError(f"Parameter '{name}' expects 'on' or 'off'")
+    own, value = original(name), BOOLEANS[text]
+    if value and not _data()["models"]["max"].get(own):
+        raise QmpError(f"Property '{kind}.{name}' not found")
+    return own, value
+
+
+@remembered(maxsize=16)
+def instance(
+    model: str,
+    topology: Topology,
+    index: int,
+    node: int | None,
+    features: tuple[tuple[str, bool], ...] = (),
+) -> dict[str, Any]:
     """The values of all properties of a CPU in a machine, except its type."""
     data = _data()
     names = (info.name for info in properties(model + SUFFIX))
     values: dict[str, Any] = dict.fromkeys(names, False)
     values |= data["models"][model] | data["realized"][model]
+    values |= dict(features)
     values |= topology.place(index)
     values["apic-id"] = topology.apic_id(index)
     values["node-id"] = -1 if node is None else node
@@ -201,3 +229,9 @@ def _data() -> dict[str, Any]:
     with open(join(dirname(__file__), "cpu_models.json"), encoding="ascii") as stream:
         data: dict[str, Any] = json.load(stream)
     return data
+
+
+@once
+def kinds(type_name: str) -> dict[str, str]:
+    """The types of the properties of a CPU type."""
+    return {info.name: info.type for info in properties(type_name)}

@@ -1,4 +1,4 @@
-"""Objects that a user creates and that are no memory: I/O threads and secrets.
+"""Objects that a user creates and that are no memory: I/O threads, secrets, sources of chance.
 
 Observed from iothread.c, event-loop-base.c, crypto/secret*.c and util/base64.c.
 """
@@ -139,12 +139,46 @@ class Secret:
         self.content = b""
 
 
-UserObject = IOThread | Secret
+class Rng:
+    """A source of chance for a guest; `rng-random` is a file that can be read."""
+
+    __slots__ = ("_fd", "_filename", "id", "qom_type")
+
+    def __init__(self, options: Mapping[str, object]) -> None:
+        self.id = str(options["id"])
+        self.qom_type = str(options["qom-type"])
+        self._filename = str(options.get("filename", "/dev/urandom"))
+        self._fd = -1
+        if self.qom_type == "rng-random":
+            self._fd = _open_source(self._filename)
+
+    def properties(self) -> dict[str, Property]:
+        def refuse(value: object) -> None:
+            text("filename", value)
+            raise QmpError("Property 'filename' can no longer be set")
+
+        opened = Property("bool", lambda: True)
+        if self._fd < 0:
+            return {"opened": opened}
+        return {"opened": opened, "filename": Property("string", lambda: self._filename, refuse)}
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            import os
+
+            os.close(self._fd)
+            self._fd = -1
+
+
+UserObject = IOThread | Secret | Rng
 
 
 def create_object(options: Mapping[str, object], others: Mapping[str, UserObject]) -> UserObject:
     """The object that checked ObjectOptions describe, beside `others`; QmpError as QEMU says it."""
-    return Secret(options, others) if options["qom-type"] == "secret" else IOThread(options)
+    kind = options["qom-type"]
+    if kind == "secret":
+        return Secret(options, others)
+    return IOThread(options) if kind == "iothread" else Rng(options)
 
 
 def _wrapping_key(name: str, others: Mapping[str, UserObject]) -> bytes:
@@ -177,6 +211,16 @@ def _unwrap(key: bytes, iv: bytes, data: bytes) -> bytes:
     if padding > BLOCK:
         raise QmpError(f"Incorrect number of padding bytes ({padding}) found on decrypted data")
     return padded[: len(padded) - padding]
+
+
+def _open_source(path: str) -> int:
+    import os
+
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise QmpError(f"Could not open '{path}': {reason}") from None
 
 
 def _read(path: str) -> bytes:

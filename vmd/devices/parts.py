@@ -39,8 +39,12 @@ def attach(machine: Machine, device: Device) -> None:
             _attach_object(machine, device, name, kind[5:-1], str(value))
         elif name == "chardev":
             _attach_chardev(machine, device, str(value))
-        elif name in ("netdev", "drive"):
-            raise values.not_there(device.type, name, value)
+        elif name == "drive":
+            from vmd.devices import drives
+
+            drives.attach(machine, device, str(value))
+        elif name == "netdev":
+            machine.networks.attach(device, str(value))
 
 
 def demand(device: Device) -> None:
@@ -71,8 +75,6 @@ def _attach_object(machine: Machine, device: Device, name: str, kind: str, value
     if not types.is_a(found.qom_type, kind):
         raise QmpError(f"Invalid parameter type for '{name}', expected: {kind}")
     device.values[name] = f"/objects/{value}"
-    machine.users_of_objects.append(value)
-    device.releases.append(lambda: machine.users_of_objects.remove(value))
 
 
 def _attach_chardev(machine: Machine, device: Device, label: str) -> None:

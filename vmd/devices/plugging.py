@@ -19,6 +19,7 @@ from vmd.options import check_id
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from vmd.devices.balloon import Balloon
     from vmd.devices.catalog import DeviceType
     from vmd.machine import Machine
 
@@ -42,6 +43,7 @@ class Devices:
         self.loose: list[Device] = []  # those that are on no bus
         self._numbers: dict[str, int] = {}
         self._anonymous_count = 0
+        self.balloon: Balloon | None = None
         self.used_globals: set[tuple[str, str, str]] = set()
         from vmd.devices.chipset import add_board_devices
 
@@ -228,8 +230,17 @@ class Devices:
             realize.refuse_removal(self._machine, name)
         raise QmpError(f"Device '{name}' not found", DEVICE_NOT_FOUND)
 
+    def forget_object(self, path: str) -> None:
+        """An object of the user's is gone: what linked to it links to nothing."""
+        for device in self.users():
+            for name, value in device.values.items():
+                if value == path:
+                    device.values[name] = ""
+
     def guest_runs(self) -> None:
-        """A guest that listens hears of what shall be unplugged as soon as it runs."""
+        """A guest that listens hears what is asked of it as soon as it runs."""
+        if self.balloon is not None:
+            self.balloon.guest_runs()
         if self._machine.guest.answers_powerdown and any(d.unplugging for d in self.users()):
             self._machine.clock.call_later(EJECT_NS, self._eject)
 

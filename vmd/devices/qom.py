@@ -25,10 +25,11 @@ class Property(NamedTuple):
 class Object:
     """An object at its place: own properties, children, and links to objects elsewhere.
 
-    `more` gives further properties when somebody asks for any: a CPU has hundreds.
+    `more` gives further properties when somebody asks for all of them, and `one` a single one: a
+    CPU has hundreds, and clients ask for one after the other.
     """
 
-    __slots__ = ("children", "links", "more", "path", "properties", "type")
+    __slots__ = ("children", "links", "more", "one", "path", "properties", "type")
 
     def __init__(
         self, type_: str, path: str, properties: dict[str, Property] | None = None
@@ -39,6 +40,7 @@ class Object:
         self.children: dict[str, Object] = {}
         self.links: dict[str, Object] = {}
         self.more: Callable[[], dict[str, Property]] | None = None
+        self.one: Callable[[str], Property | None] | None = None
 
     def add(self, name: str, type_: str, properties: dict[str, Property] | None = None) -> Object:
         """Make a child."""
@@ -72,7 +74,9 @@ class Object:
         setter(value)
 
     def _property(self, name: str) -> Property:
-        found = self._all().get(name)
+        found = self.properties.get(name)
+        if found is None:
+            found = self.one(name) if self.one is not None else self._all().get(name)
         if found is None:
             raise QmpError(f"Property '{self.type}.{name}' not found")
         return found

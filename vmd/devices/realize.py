@@ -57,10 +57,19 @@ def finish(machine: Machine, devices: Devices, device: Device) -> None:
     """What plugging a device brings about in the machine."""
     if device.type.name == "isa-serial" and device.place["index"] == 0 and device.state is not None:
         machine.serial = device.state.write
+    elif device.type.name.startswith("virtio-balloon-pci"):
+        from vmd.devices.balloon import Balloon
+
+        devices.balloon = Balloon(machine)
+        device.own = devices.balloon.properties()
 
 
 def undo(machine: Machine, devices: Devices, device: Device) -> None:
     """What taking it out does."""
+    if device.type.name == "isa-serial" and device.place["index"] == 0:
+        machine.serial = lambda data: None
+    elif device.type.name.startswith("virtio-balloon-pci"):
+        devices.balloon = None
 
 
 def refuse_removal(machine: Machine, path: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from monitor.registry import Handler, QmpRegistry
 from vmd.qmp import (
     acpi,
+    block_core,
     char,
     control,
     dump,
@@ -22,6 +23,7 @@ from vmd.qmp import (
     migration,
     misc,
     misc_target,
+    net,
     pci,
     qdev,
     qom,
@@ -36,8 +38,20 @@ if TYPE_CHECKING:
     from qapi.schema import Schema
 
 _MODULES = (
-    *(acpi, char, control, dump, introspect, job, machine, machine_target, migration, misc),
-    *(misc_target, pci, qdev, qom, run_state, stats, trace, ui, yank),
+    *(
+        acpi,
+        block_core,
+        char,
+        control,
+        dump,
+        introspect,
+        job,
+        machine,
+        machine_target,
+        migration,
+        misc,
+    ),
+    *(misc_target, net, pci, qdev, qom, run_state, stats, trace, ui, yank),
 )
 
 

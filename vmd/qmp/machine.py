@@ -10,6 +10,7 @@ from vmd.devices.board import BOARDS
 from vmd.machine import NIL_UUID
 
 if TYPE_CHECKING:
+    from vmd.devices.balloon import Balloon
     from vmd.devices.board import Board
     from vmd.machine import Machine
 
@@ -64,7 +65,7 @@ def query_cpus_fast(machine: Machine) -> list[dict[str, object]]:
         {
             "cpu-index": index,
             "qom-path": cpu_path(index),
-            "thread-id": os.getpid(),
+            "thread-id": machine.cpu_threads[index],
             "props": _cpu_place(machine, index),
             "target": "x86_64",
         }
@@ -118,15 +119,18 @@ def query_memory_devices(machine: Machine) -> list[dict[str, object]]:
 
 
 def balloon(machine: Machine, value: int) -> None:
-    raise _no_balloon()
+    _balloon(machine).want(value)
 
 
 def query_balloon(machine: Machine) -> dict[str, object]:
-    raise _no_balloon()
+    return {"actual": _balloon(machine).actual}
 
 
-def _no_balloon() -> QmpError:
-    return QmpError("No balloon device has been activated", DEVICE_NOT_ACTIVE)
+def _balloon(machine: Machine) -> Balloon:
+    found = machine.devices.balloon
+    if found is None:
+        raise QmpError("No balloon device has been activated", DEVICE_NOT_ACTIVE)
+    return found
 
 
 def query_vm_generation_id(machine: Machine) -> dict[str, object]:

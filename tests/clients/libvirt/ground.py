@@ -1,0 +1,85 @@
+"""The first process of a world of its own: libvirtd lives here, and nothing of it outside.
+
+Run as `unshare --mount --pid --fork --kill-child PYTHON ground.py DIRECTORY`. Mounts directories of
+DIRECTORY over those that libvirt keeps its things in, hides /dev/kvm, starts libvirtd, and reaps
+whoever is left without a parent: libvirt takes a dead process that nobody reaps for a living one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
+TREES = ("pts", "shm")
+PLACES = {
+    "etc": "/etc/libvirt",
+    "lib": "/var/lib/libvirt",
+    "cache": "/var/cache/libvirt",
+    "log": "/var/log/libvirt",
+    "run": "/run/libvirt",
+}
+QEMU_CONF = """
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+cgroup_controllers = [ ]
+namespaces = [ ]
+stdio_handler = "file"
+"""
+LIBVIRTD_CONF = """
+auth_unix_rw = "none"
+log_filters="1:qemu.qemu_monitor 1:qemu.qemu_process 1:qemu.qemu_capabilities 1:util.command"
+log_outputs="1:file:/var/log/libvirt/libvirtd.log"
+"""
+
+
+def mount(*words: str) -> None:
+    subprocess.run(["mount", *words], check=True)
+
+
+def furnish(directory: Path) -> None:
+    """Put our directories where libvirt looks."""
+    mount("--make-rprivate", "/")
+    mount("-t", "proc", "proc", "/proc")
+    for name, place in PLACES.items():
+        (directory / name).mkdir()
+        Path(place).mkdir(parents=True, exist_ok=True)
+        mount("--bind", str(directory / name), place)
+    Path("/etc/libvirt/qemu.conf").write_text(QEMU_CONF)
+    Path("/etc/libvirt/libvirtd.conf").write_text(LIBVIRTD_CONF)
+    dev = directory / "dev"
+    dev.mkdir()
+    for name in DEVICES:
+        (dev / name).touch()
+        mount("--bind", f"/dev/{name}", str(dev / name))
+    (dev / "ptmx").symlink_to("pts/ptmx")
+    for name in TREES:
+        (dev / name).mkdir()
+        mount("--rbind", f"/dev/{name}", str(dev / name))
+    mount("--rbind", str(dev), "/dev")
+
+
+def live(directory: Path) -> None:
+    """Keep libvirtd running: it is started again whenever it ends."""
+    environment = {"PATH": os.environ["PATH"], "HOME": "/root"}
+    while True:
+        daemon = subprocess.Popen(
+            ["libvirtd", "-f", str(directory / "etc" / "libvirtd.conf")],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        gone = 0
+        while gone != daemon.pid:
+            gone = os.wait()[0]
+
+
+if __name__ == "__main__":
+    furnish(Path(sys.argv[1]))
+    live(Path(sys.argv[1]))

@@ -1,0 +1,136 @@
+"""What the header of an image says. The contents are nobody's business here.
+
+Format: docs/interop/qcow2 of QEMU.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from qapi.error import QmpError
+
+MAGIC = b"QFI\xfb"
+HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
+NEWER = struct.Struct(">QQQII")
+SNAPSHOT = struct.Struct(">QIHHIIQII")
+READ_SIZE = 1 << 16
+_LEAST_BITS, _MOST_BITS = 9, 21
+_BACKING_FORMAT = 0xE2792ACA
+_DIRTY, _CORRUPT, _EXTENDED_L2 = 1, 2, 1 << 4
+_MOST_NAME = 1023
+_MOST_SNAPSHOTS = 65536
+
+
+class Snapshot(NamedTuple):
+    """A snapshot as the image lists it; times in seconds and ns."""
+
+    id: str
+    name: str
+    vm_state_size: int
+    date: tuple[int, int]
+    clock_ns: int
+
+
+class Qcow2(NamedTuple):
+    """A qcow2 header. Sizes in bytes; `backing` is as it is written in the image."""
+
+    version: int
+    size: int
+    cluster_size: int
+    backing: str | None
+    backing_format: str | None
+    refcount_bits: int
+    lazy_refcounts: bool
+    dirty: bool
+    corrupt: bool
+    extended_l2: bool
+    compression: str
+    snapshots_offset: int
+    snapshot_count: int
+
+
+def parse_qcow2(data: bytes) -> Qcow2:
+    """The header that an image begins with; QmpError if it is none."""
+    if len(data) < HEADER.size or data[:4] != MAGIC:
+        raise QmpError("Image is not in qcow2 format")
+    (
+        _,
+        version,
+        backing_at,
+        backing_length,
+        cluster_bits,
+        size,
+        encryption,
+        _,
+        _,
+        _,
+        _,
+        snapshot_count,
+        snapshots_at,
+    ) = HEADER.unpack_from(data)
+    if version not in (2, 3):
+        raise QmpError(f"Unsupported qcow2 version {version}")
+    if not _LEAST_BITS <= cluster_bits <= _MOST_BITS:
+        raise QmpError(f"Unsupported cluster size: 2^{cluster_bits}")
+    incompatible = compatible = 0
+    refcount_order, length = 4, HEADER.size
+    if version == 3:
+        if len(data) < HEADER.size + NEWER.size:
+            raise QmpError("qcow2 header too short")
+        incompatible, compatible, _, refcount_order, length = NEWER.unpack_from(data, HEADER.size)
+    compression = data[104] if length > 104 and len(data) > 104 else 0
+    backing = None
+    if backing_at:
+        if backing_length > _MOST_NAME or backing_at + backing_length > len(data):
+            raise QmpError("Backing file name too long")
+        backing = data[backing_at : backing_at + backing_length].decode(errors="surrogateescape")
+    if encryption:
+        raise QmpError("Encrypted images are not supported")
+    return Qcow2(
+        version,
+        size,
+        1 << cluster_bits,
+        backing,
+        _extension(data, length, _BACKING_FORMAT),
+        1 << refcount_order,
+        bool(compatible & 1),
+        bool(incompatible & _DIRTY),
+        bool(incompatible & _CORRUPT),
+        bool(incompatible & _EXTENDED_L2),
+        "zstd" if compression == 1 else "zlib",
+        snapshots_at,
+        min(snapshot_count, _MOST_SNAPSHOTS),
+    )
+
+
+def _extension(data: bytes, at: int, wanted: int) -> str | None:
+    """The text of a header extension."""
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from(">II", data, at)
+        if kind == 0 or at + 8 + length > len(data):
+            return None
+        if kind == wanted:
+            return data[at + 8 : at + 8 + length].decode(errors="replace")
+        at += 8 + (length + 7) // 8 * 8
+    return None
+
+
+def parse_snapshots(data: bytes, count: int) -> list[Snapshot]:
+    """The table of snapshots; one that is cut off ends it."""
+    found = []
+    at = 0
+    for _ in range(count):
+        if at + SNAPSHOT.size > len(data):
+            break
+        _, _, id_length, name_length, seconds, nanoseconds, clock, state, extra = (
+            SNAPSHOT.unpack_from(data, at)
+        )
+        name_at = at + SNAPSHOT.size + extra + id_length
+        if extra >= 8 and at + SNAPSHOT.size + 8 <= len(data):
+            state = struct.unpack_from(">Q", data, at + SNAPSHOT.size)[0]
+        identifier = data[at + SNAPSHOT.size + extra : name_at].decode(errors="replace")
+        name = data[name_at : name_at + name_length].decode(errors="replace")
+        found.append(Snapshot(identifier, name, state, (seconds, nanoseconds), clock))
+        at = -(-(name_at + name_length) // 8) * 8
+    return found

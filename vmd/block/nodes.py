@@ -1,0 +1,220 @@
+"""The block nodes of a machine: files and the formats on them, as a graph of named nodes.
+
+A node reads the header of its image and nothing else. Observed from block.c, blockdev.c,
+block/file-posix.c and block/qcow2.c.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from qapi.error import QmpError
+from vmd.block import image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    OpenFile = Callable[[str, int], int]
+
+_NAME = r"[a-zA-Z][a-zA-Z0-9_.-]{0,30}"
+_GIB = 1 << 30
+_MOST_TABLE = 1 << 20
+
+
+class Node:
+    """One node. `parents` are the nodes and devices that use it, by what they call themselves."""
+
+    __slots__ = (
+        *("_fd", "backing", "driver", "file", "filename", "header", "name"),
+        *("options", "parents", "read_only", "virtual_size"),
+    )
+
+    def __init__(self, driver: str, name: str, options: Mapping[str, Any]) -> None:
+        self.driver = driver
+        self.name = name
+        self.options = options
+        self.filename = ""
+        self.read_only = bool(options.get("read-only", False))
+        self.file: Node | None = None
+        self.backing: Node | None = None
+        self.header: image.Qcow2 | None = None
+        self.virtual_size = 0
+        self.parents: list[object] = []
+        self._fd = -1
+
+    def open(self, path: str, open_file: OpenFile) -> None:
+        """Open the file of a `file` node; QmpError with QEMU's text."""
+        self.filename = path
+        flags = os.O_RDONLY if self.read_only else os.O_RDWR
+        try:
+            try:
+                self._fd = open_file(path, flags | os.O_CLOEXEC)
+            except OSError:
+                if self.read_only or not self.options.get("auto-read-only", False):
+                    raise
+                self._fd = open_file(path, os.O_RDONLY | os.O_CLOEXEC)
+                self.read_only = True
+            if os.path.isdir(path):
+                raise QmpError(f"Could not open '{path}': Is a directory")
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise QmpError(f"Could not open '{path}': {reason}") from None
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes of the file at the bottom; fewer where it ends."""
+        if self.file is not None:
+            return self.file.read(offset, length)
+        return os.pread(self._fd, length, offset) if self._fd >= 0 else b""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it offers now: a file may have grown."""
+        if self._fd >= 0:
+            return os.lseek(self._fd, 0, os.SEEK_END)
+        if self.driver == "raw" and self.file is not None:
+            start = int(self.options.get("offset", 0))
+            return int(self.options.get("size", max(self.file.size - start, 0)))
+        return self.virtual_size
+
+    @property
+    def allocated(self) -> int:
+        """Bytes that it takes on the host."""
+        if self.file is not None:
+            return self.file.allocated
+        return os.fstat(self._fd).st_blocks * 512 if self._fd >= 0 else 0
+
+    def snapshots(self) -> list[image.Snapshot]:
+        header = self.header
+        if header is None or not header.snapshot_count:
+            return []
+        table = self.read(header.snapshots_offset, _MOST_TABLE)
+        return image.parse_snapshots(table, header.snapshot_count)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Nodes:
+    """All nodes of a machine, by name; those without a name of the user's get one."""
+
+    def __init__(self, open_file: OpenFile) -> None:
+        self._open_file = open_file
+        self.by_name: dict[str, Node] = {}
+        self._count = 0
+
+    def add(self, options: Mapping[str, Any]) -> Node:
+        """Make a node from the schema's BlockdevOptions; QmpError if it cannot be."""
+        if "node-name" not in options:
+            raise QmpError("'node-name' must be specified for the root node")
+        return self._make(options)
+
+    def find(self, name: str) -> Node:
+        """The node of that name; QmpError if there is none."""
+        node = self.by_name.get(name)
+        if node is None:
+            raise QmpError(f"Failed to find node with node-name='{name}'")
+        return node
+
+    def remove(self, name: str) -> None:
+        """Remove a node that nobody uses, and those that were made for it alone."""
+        node = self.find(name)
+        if any(not isinstance(parent, Node) for parent in node.parents):
+            raise QmpError(f"Node {name} is in use")
+        for parent in node.parents:
+            if isinstance(parent, Node) and parent.backing is node:
+                text = f"Node '{name}' is busy: node is used as backing hd of '{parent.name}'"
+                raise QmpError(text)
+        if node.parents:
+            raise QmpError(f"Block device {name} is in use")
+        self._drop(node)
+
+    def close(self) -> None:
+        for node in self.by_name.values():
+            node.close()
+        self.by_name.clear()
+
+    def _drop(self, node: Node) -> None:
+        node.close()
+        del self.by_name[node.name]
+        for child in (node.file, node.backing):
+            if child is not None:
+                child.parents.remove(node)
+                if child.name.startswith("#") and not child.parents:
+                    self._drop(child)
+
+    def _make(self, options: Mapping[str, Any]) -> Node:
+        name = str(options["node-name"]) if "node-name" in options else self._own_name()
+        if "node-name" in options:
+            if re.fullmatch(_NAME, name) is None:
+                raise QmpError(f"Invalid node-name: '{name}'")
+            if name in self.by_name:
+                raise QmpError(f"Duplicate nodes with node-name='{name}'")
+        node = Node(str(options["driver"]), name, options)
+        try:
+            self._open(node, options)
+        except BaseException:
+            node.close()
+            for child in (node.file, node.backing):
+                if child is not None:
+                    child.parents.remove(node)
+                    if child.name.startswith("#") and not child.parents:
+                        self._drop(child)
+            raise
+        self.by_name[name] = node
+        return node
+
+    def _open(self, node: Node, options: Mapping[str, Any]) -> None:
+        if node.driver == "file":
+            node.open(str(options["filename"]), self._open_file)
+        elif node.driver.startswith("null-"):
+            node.filename = f"{node.driver}://"
+            node.virtual_size = int(options.get("size", _GIB))
+        else:
+            node.file = self._child(node, options["file"])
+            node.filename = node.file.filename
+            node.read_only = node.read_only or (
+                node.file.read_only and bool(options.get("auto-read-only", False))
+            )
+            if node.driver == "qcow2":
+                self._open_qcow2(node, options)
+
+    def _open_qcow2(self, node: Node, options: Mapping[str, Any]) -> None:
+        node.header = image.parse_qcow2(node.read(0, image.READ_SIZE))
+        node.virtual_size = node.header.size
+        if "backing" not in options and node.header.backing is not None:
+            backing = self._implied(node.header, node.filename)
+            node.backing = self._child(node, backing)
+        elif options.get("backing"):
+            node.backing = self._child(node, options["backing"])
+        elif node.header.backing is not None and node.file is not None:
+            # Its name alone would not lead to the same node.
+            file = f'{{"driver": "{node.file.driver}", "filename": "{node.filename}"}}'
+            node.filename = f'json:{{"backing": null, "driver": "qcow2", "file": {file}}}'
+
+    def _implied(self, header: image.Qcow2, filename: str) -> dict[str, Any]:
+        """The node that an image says it is based on."""
+        path = os.path.join(os.path.dirname(filename), str(header.backing))
+        file = {"driver": "file", "filename": path, "read-only": True}
+        return {"driver": header.backing_format or "raw", "file": file, "read-only": True}
+
+    def _child(self, parent: Node, reference: object) -> Node:
+        if isinstance(reference, str):
+            child = self.by_name.get(reference)
+            if child is None:
+                raise QmpError(f"Cannot find device='{reference}' nor node-name='{reference}'")
+        else:
+            assert isinstance(reference, dict)
+            if reference["driver"] not in ("file", "raw", "qcow2", "null-co", "null-aio"):
+                raise QmpError(f"Unknown driver '{reference['driver']}'")
+            inherited = {"read-only": parent.read_only} | dict(reference)
+            child = self._make(inherited)
+        child.parents.append(parent)
+        return child
+
+    def _own_name(self) -> str:
+        self._count += 1
+        return f"#block{self._count:03d}"

@@ -1,0 +1,47 @@
+"""Commands of block-core.json: block nodes, and the drives that use them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vmd.machine import Machine
+
+
+def query_block(machine: Machine) -> list[dict[str, object]]:
+    from vmd.devices import drives
+
+    return [drives.describe(drive) for drive in drives.of(machine)]
+
+
+def query_blockstats(machine: Machine, query_nodes: bool | None = None) -> list[dict[str, object]]:
+    from vmd.block.describe import node_stats
+    from vmd.devices import drives
+
+    if query_nodes:
+        return [node_stats(node) for node in machine.nodes.by_name.values()]
+    return [drives.stats(drive) for drive in drives.of(machine)]
+
+
+def query_named_block_nodes(machine: Machine, flat: bool | None = None) -> list[dict[str, object]]:
+    from vmd.block.describe import node_info
+
+    nodes = reversed(machine.nodes.by_name.values())
+    return [node_info(node, flat=bool(flat)) for node in nodes]
+
+
+def blockdev_add(machine: Machine, **options: object) -> None:
+    machine.nodes.add({name.replace("_", "-"): value for name, value in options.items()})
+
+
+def blockdev_del(machine: Machine, node_name: str) -> None:
+    machine.nodes.remove(node_name)
+
+
+HANDLERS = {
+    "blockdev-add": blockdev_add,
+    "blockdev-del": blockdev_del,
+    "query-block": query_block,
+    "query-blockstats": query_blockstats,
+    "query-named-block-nodes": query_named_block_nodes,
+}
