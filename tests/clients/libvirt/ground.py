@@ -67,9 +67,10 @@ def furnish(directory: Path) -> None:
 def live(directory: Path) -> None:
     """Keep libvirtd running: it is started again whenever it ends."""
     environment = {"PATH": os.environ["PATH"], "HOME": "/root"}
+    options = ["-f", str(directory / "etc" / "libvirtd.conf"), "-p", "/run/libvirt/libvirtd.pid"]
     while True:
         daemon = subprocess.Popen(
-            ["libvirtd", "-f", str(directory / "etc" / "libvirtd.conf")],
+            ["libvirtd", *options],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
