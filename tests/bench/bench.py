@@ -7,7 +7,6 @@ QEMU is not installed its columns stay empty.
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import re
 import statistics
@@ -22,7 +21,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from tests.bench import live
-from tests.bench.subject import Session, session
+from tests.bench.subject import Session, session, warm_memory
 from tests.differential.stage import find_qemu, find_vmd
 
 if TYPE_CHECKING:
@@ -105,23 +104,11 @@ def stop_event(argv: list[str], _: Path) -> Iterator[float]:
         yield statistics.median(took) * 1e6
 
 
-def _warm_memory(size: int) -> None:
-    """Have the host give us memory and take it back, so that whoever is next finds it at hand.
-
-    Under a hypervisor the first touch of a page may take ten times as long as the next one.
-    """
-    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(mmap.MADV_HUGEPAGE)
-    for offset in range(0, size, 2 * MIB):
-        memory[offset] = 1
-    memory.close()
-
-
 def _loaded(argv: list[str], place: Path) -> tuple[Session, float]:
     machine = Session(argv, f"{PRIVATE}ram,id=ram0,size=1G -incoming defer")
     machine.capabilities("events")
     machine.execute("migrate-set-parameters", max_bandwidth=0)
-    _warm_memory(2 << 30)
+    warm_memory(2 << 30)
     began = perf_counter()
     machine.execute("migrate-incoming", uri=f"file:{place / 'half.state'}")
     machine.until_completed()

@@ -8,7 +8,7 @@ import statistics
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.subject import Session
+from tests.bench.subject import Session, warm_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,12 +55,14 @@ class Pair:
         backend = f"{PRIVATE.format(size)},id=ram0,size={size},reserve=off -incoming defer"
         self._socket = place / "in"
         self.source, self.target = Session(argv, backend), Session(argv, backend)
-        for machine in (self.source, self.target):
-            machine.capabilities("events")
-            machine.execute("migrate-set-parameters", max_bandwidth=0)
+        self.source.capabilities("events")
         self.source.execute("migrate-incoming", uri=f"file:{state}")
         self.source.until_completed()
         self.source.execute("cont")
+        for machine in (self.source, self.target):
+            machine.capabilities("events")
+            machine.execute("migrate-set-parameters", max_bandwidth=0)
+        warm_memory(2 * GIB)
         self.target.execute("migrate-incoming", uri=f"unix:{self._socket}")
 
     def start(self) -> None:

@@ -3,7 +3,7 @@
 from vmd.memory.addressspace import AddressSpace, split_ram
 from vmd.memory.backends import MemoryBackend, create
 from vmd.memory.dirty import PAGE_BITS, PAGE_SIZE
-from vmd.memory.ramblock import RamBlock, page_align
+from vmd.memory.ramblock import RamBlock, is_ignored, page_align
 
 __all__ = [
     "PAGE_BITS",
@@ -12,6 +12,7 @@ __all__ = [
     "MemoryBackend",
     "RamBlock",
     "create",
+    "is_ignored",
     "page_align",
     "split_ram",
 ]

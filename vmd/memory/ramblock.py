@@ -31,6 +31,11 @@ def page_align(size: int) -> int:
     return (size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1)
 
 
+def is_ignored(block: RamBlock, ignore_shared: bool) -> bool:
+    """Whether x-ignore-shared leaves a block out: shared, and a file that has a name."""
+    return ignore_shared and block.shared and block.named_file
+
+
 def _pages(offset: int, length: int) -> tuple[int, int]:
     """The first page of a range of bytes, and how many there are."""
     first = offset >> PAGE_BITS

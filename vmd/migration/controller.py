@@ -6,11 +6,13 @@ observed from migration/migration.c.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from qapi.error import QmpError
-from vmd.memory import PAGE_SIZE
+from vmd.memory import PAGE_SIZE, is_ignored
+from vmd.memory.vectors import bring_numpy
 from vmd.migration import address
 from vmd.migration.incoming import Incoming
 from vmd.migration.parameters import MigrationOptions
@@ -133,6 +135,14 @@ class Migration:
         if self.under_way:
             raise QmpError("There's a migration process in progress")
         self.options.set_capabilities(changes)
+
+    def set_parameters(self, changes: Mapping[str, object]) -> None:
+        """Set parameters, all or none. Who does so will soon migrate."""
+        self.options.set_parameters(changes)
+        if self._vm.runstate.state is not RunState.INMIGRATE and not self.under_way:
+            ignore_shared = self.options.is_on("x-ignore-shared")
+            if not all(is_ignored(block, ignore_shared) for block in self._vm.ram_blocks):
+                _thread.start_new_thread(bring_numpy, ())
 
     # Answers.
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from qapi.error import QmpError
 from vmd.memory.dirty import PAGE_BITS, PAGE_SIZE
-from vmd.migration.ram import EOS, is_ignored, table_head, zero_pages
+from vmd.memory.ramblock import is_ignored
+from vmd.migration.ram import EOS, table_head, zero_pages
 from vmd.migration.scan import RamScan
 from vmd.migration.stream import (
     SECTION_END,

@@ -10,6 +10,7 @@ import errno
 import mmap
 
 from vmd.memory.dirty import PAGE_BITS, PAGE_SIZE
+from vmd.memory.vectors import bring_numpy
 from vmd.migration.mapped_ram import HEADER_SIZE, VERSION, bitmap_size
 from vmd.migration.source import LoadError, invalid
 
@@ -84,6 +85,7 @@ class _Region:
 
     def load(self, bitmap_at: int, pages: int) -> None:
         """Read the pages whose bits are set. Only a piece of the bitmap is ever held."""
+        bring_numpy()
         import numpy as np
 
         buffer = memoryview(bytearray(min(bitmap_size(pages), BITMAP_PIECE)))

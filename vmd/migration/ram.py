@@ -13,6 +13,7 @@ from __future__ import annotations
 from itertools import accumulate
 
 from vmd.memory.dirty import PAGE_BITS, PAGE_SIZE
+from vmd.memory.ramblock import is_ignored
 from vmd.migration.scan import RamScan
 from vmd.migration.stream import (
     SECTION_END,
@@ -66,11 +67,6 @@ def table_head(blocks: Iterable[RamBlock], section_id: int) -> bytes:
     """What a START section begins with; the blocks' entries follow."""
     head = section_header(SECTION_START, section_id, IDSTR, 0, SECTION_VERSION)
     return head + be64(sum(block.size for block in blocks) | MEM_SIZE)
-
-
-def is_ignored(block: RamBlock, ignore_shared: bool) -> bool:
-    """Whether x-ignore-shared leaves a block out: shared, and a file that has a name."""
-    return ignore_shared and block.shared and block.named_file
 
 
 class RamSaver:

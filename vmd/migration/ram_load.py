@@ -12,7 +12,8 @@ import struct
 from functools import cache
 
 from vmd.memory.dirty import PAGE_SIZE
-from vmd.memory.ramblock import page_align
+from vmd.memory.ramblock import is_ignored, page_align
+from vmd.memory.vectors import bring_numpy
 from vmd.migration.ram import (
     CONTINUE,
     EOS,
@@ -25,7 +26,6 @@ from vmd.migration.ram import (
     XBZRLE,
     ZERO,
     ZERO_RECORD,
-    is_ignored,
 )
 from vmd.migration.ram_in_place import MOST_PAGES, InPlace, Words, length_alike
 from vmd.migration.source import LoadError, invalid, io_error, text
@@ -77,6 +77,8 @@ class RamLoader:
         self._reach = MOST_PAGES  # pages that are guessed about at once
         self._window = _FEW
         self._is_large = sum(block.size for block in self.blocks) > _LARGE
+        if self._is_large:
+            bring_numpy()
 
     def load(self, source: Source, version: int) -> Parse[None]:
         """One section's records, up to its EOS; LoadError as the real thing refuses."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmd.memory.vectors import bring_numpy
 from vmd.migration import save
 from vmd.migration.ram import RamSaver
 from vmd.migration.xbzrle import Xbzrle
@@ -67,5 +68,5 @@ def make_saver(vm: Vm, options: MigrationOptions, counters: XbzrleCounters) -> S
             xbzrle=xbzrle,
         )
     if saver.total:
-        import numpy  # noqa: F401
+        bring_numpy()
     return saver

@@ -64,7 +64,7 @@ def query_migrate_capabilities(machine: Machine) -> list[dict[str, object]]:
 
 
 def migrate_set_parameters(machine: Machine, **parameters: object) -> None:
-    machine.migration.options.set_parameters(
+    machine.migration.set_parameters(
         {name.replace("_", "-"): value for name, value in parameters.items()}
     )
 

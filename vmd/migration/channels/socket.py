@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     Address = dict[str, Any]
 
 
+SEND_BUFFER = 2 << 20
+
+
 def _legacy(address: Address) -> Address:
     """A SocketAddress as the character devices write it."""
     data = {name: value for name, value in address.items() if name not in ("transport", "type")}
@@ -31,6 +34,8 @@ def _legacy(address: Address) -> Address:
 def _wire(peer: socket.socket) -> Wire:
     if peer.family in (socket.AF_INET, socket.AF_INET6):
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # The kernel's own choice is less than what is made at once; it may still give less.
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     return Wire(peer.fileno(), peer)
 
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
+MOMENT_MS = 1
 IOV_MAX = 1024
+MOMENT_MS = 1
 SHUT_RDWR = 2
 
 
@@ -59,13 +61,14 @@ class Wire:
         if self._interrupted:
             raise Interrupted
 
-    def wait(self, events: int) -> None:
-        """In the thread: until the descriptor is ready or gone bad."""
+    def wait(self, events: int, most_ms: int | None = None) -> bool:
+        """In the thread: until the descriptor is ready or gone bad; False if that took too long."""
         poll = select.poll()
         poll.register(self._fd, events)
         poll.register(self._alarm, select.POLLIN)
-        poll.poll()
+        ready = bool(poll.poll(most_ms))
         self.check()
+        return ready
 
     def interrupt(self) -> None:
         """Have whoever waits, or ever comes to read or write, get `Interrupted`."""
@@ -114,6 +117,15 @@ def write_all(buffers: Sequence[Buffer], writev: Callable[[list[memoryview]], in
             if views and written:
                 views[0] = views[0][written:]
     return total
+
+
+def _behind(buffers: list[memoryview], count: int) -> list[memoryview]:
+    """What `count` bytes leave of the buffers."""
+    for i, buffer in enumerate(buffers):
+        if count < len(buffer):
+            return [buffer[count:], *buffers[i + 1 :]]
+        count -= len(buffer)
+    return []
 
 
 class OutgoingStream:
@@ -205,14 +217,24 @@ class IncomingStream:
     def read_into(self, buffers: list[memoryview]) -> int:
         """Fill the buffers (at most IOV_MAX) as far as bytes are there; 0 at the end.
 
-        Where reading fails the stream ends: to QEMU's loader the two are the same.
+        Where reading fails the stream ends: to QEMU's loader the two are the same. For many
+        buffers it is waited a moment for more: with each call come a few pages only.
         """
+        total = count = self._read_some(buffers, None)
+        while count and len(buffers) > 1:
+            buffers = _behind(buffers, count)
+            count = self._read_some(buffers, MOMENT_MS) if buffers else 0
+            total += count
+        return total
+
+    def _read_some(self, buffers: list[memoryview], most_ms: int | None) -> int:
         while True:
             self.wire.check()
             try:
                 return os.readv(self.wire.fd, buffers)
             except BlockingIOError:
-                self.wire.wait(select.POLLIN)
+                if not self.wire.wait(select.POLLIN, most_ms):
+                    return 0
             except OSError:
                 return 0
 
