@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOW_WATER = 64 * 1024
-LOOKS = 100  # how often it is looked whether the peer goes on at once: about 50 µs
-ANSWERS = 16  # so many times in a row; then others have their turn
-LONG = 4096  # bytes; who sends so many at once does not wait for an answer
+LOOKS = 200  # how often it is looked whether the peer goes on at once: about 100 µs
 PASSES = 8  # how often it is not looked any more when it was in vain
 
 
@@ -112,50 +110,38 @@ class Stream:
             self._hangup.start()
 
     def _on_readable(self) -> None:
-        count = self._take()
-        if not count or not self._reading:
+        try:
+            data = self._read()
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.pause(watch_hangup=False)
+            self._sink.ended()
+            return
+        self._sink.receive(data)
+        if not self._reading:
             return
         if not self._polled:
             self._pump = self._loop.call_soon(self._on_readable)
         elif self._passes:
             self._passes -= 1
-        elif count < LONG:
-            self._go_on()
-
-    def _take(self) -> int:
-        """Read what is there, and pass it on; how many bytes that was."""
-        try:
-            data = self._read()
-        except (BlockingIOError, InterruptedError):
-            return 0
-        except OSError:
-            data = b""
-        if data:
-            self._sink.receive(data)
         else:
-            self.pause(watch_hangup=False)
-            self._sink.ended()
-        return len(data)
+            self._stay_awake()
 
-    def _go_on(self) -> None:
-        """Look for a moment whether the peer has more to say.
+    def _stay_awake(self) -> None:
+        """Look for a moment whether the peer goes on at once; the loop then need not sleep.
 
-        Who has waited for an answer often asks the next thing at once, sooner than going to sleep
-        and waking up takes. Who does not is not looked for again for a while.
+        Who has waited for an answer often asks the next thing sooner than going to sleep and waking
+        up takes. Who does not is not looked for again for a while.
         """
         assert self._source is not None
         if self._ready is None:
             self._ready = select.poll()
-            self._ready.register(self._source, select.POLLIN | select.POLLRDHUP)
-        for _ in range(ANSWERS):
-            seen = next((seen for _ in range(LOOKS) if (seen := self._ready.poll(0))), None)
-            if seen is None:
-                self._passes = PASSES
-                return
-            if seen[0][1] != select.POLLIN:
-                return  # an end: the answers to what came before it go first
-            if not 0 < self._take() < LONG or not self._reading:
-                return
+            self._ready.register(self._source, select.POLLIN)
+        if not any(self._ready.poll(0) for _ in range(LOOKS)):
+            self._passes = PASSES
 
     # Output
 
