@@ -7,12 +7,12 @@ Observed from system/runstate.c and system/cpus.c.
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 from qapi.error import DEVICE_NOT_FOUND, QmpError
 from vmd.devices.topology import Topology
 from vmd.display import Screen
-from vmd.dump import Dump
 from vmd.events import EventBus
 from vmd.guest.guest import Guest
 from vmd.guest.time import GuestTime
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vmd.devices.network import Networks
     from vmd.devices.objects import IOThread, UserObject
     from vmd.devices.plugging import Devices
+    from vmd.dump import Dump
     from vmd.fdset import FdSets
     from vmd.guest.guest import GuestOptions
     from vmd.memory import MemoryBackend, RamBlock
@@ -158,7 +159,13 @@ class Machine:
         self._take_ram(setup)
         self.blockers = Blockers(self._is_migrating, only_migratable=setup.only_migratable)
         self.migration = Migration(self, incoming=setup.incoming)
-        self.dump = Dump(self)
+
+    @cached_property
+    def dump(self) -> Dump:
+        """The one dump; what it takes is brought in when somebody asks."""
+        from vmd.dump import Dump
+
+        return Dump(self)
 
     def equip(self, setup: MachineSetup) -> None:
         """What it was made from is complete: places of CPUs, RAM, and a guest in it."""
@@ -352,7 +359,8 @@ class Machine:
             return
         self.exiting = True
         self.migration.abandon()
-        self.dump.abandon()
+        if "dump" in self.__dict__:
+            self.dump.abandon()
         self.guest.stop()
         self._on_exit(code)
 

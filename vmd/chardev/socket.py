@@ -7,7 +7,6 @@ client with a reconnect time dials exactly while it has none.
 
 from __future__ import annotations
 
-import array
 import asyncio
 import contextlib
 import os
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
 READ_SIZE = 64 * 1024
 MAX_FDS = 16
 _UNREAD = bytearray(READ_SIZE)  # what is only looked at goes there, and is never used
-FD_SPACE = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
+FD_SIZE = 4
+FD_SPACE = socket.CMSG_SPACE(MAX_FDS * FD_SIZE)
 
 
 def check_socket(options: Mapping[str, Any]) -> None:
@@ -312,11 +312,12 @@ class SocketDriver:
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    found = array.array("i")
+    found: list[int] = []
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            found.frombytes(payload[: len(payload) - len(payload) % found.itemsize])
-    return list(found)
+            whole = memoryview(payload)[: len(payload) // FD_SIZE * FD_SIZE]
+            found += whole.cast("i").tolist()
+    return found
 
 
 def _close_all(fds: list[int]) -> None:
