@@ -1,6 +1,6 @@
 """A live update over QMP, with the qemu.qmp client: `python live_update.py [PROGRAM]`.
 
-PROGRAM is `vmd` unless given; `qemu-system-x86_64` does as well.
+PROGRAM is the `vmd` beside this Python unless given; `qemu-system-x86_64` does as well.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import sys
 import tempfile
+from pathlib import Path
 
 from qemu.qmp import EventListener, QMPClient
 
+VMD = str(Path(sys.executable).with_name("vmd"))
 MACHINE = (
     "-machine none,memory-backend=ram0 -m 1G -display none"
     " -object memory-backend-file,id=ram0,size=1G,mem-path=ram0,share=on"
@@ -73,4 +75,4 @@ async def main(program: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "vmd"))
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else VMD))
