@@ -67,7 +67,6 @@ class MachineSetup:
         self.uuid: str | None = None
         self.cpus = 1
         self.cpu_model = "qemu64"
-        self.cpu_features: tuple[tuple[str, bool], ...] = ()
         self.topology = Topology()
         self.node_of_cpu: dict[int, int] = {}
         self.node_sizes: dict[int, int] = {}
@@ -112,7 +111,7 @@ class Machine:
         self.uuid = setup.uuid
         self.cpus = setup.cpus
         self.cpu_model = setup.cpu_model
-        self.cpu_features = setup.cpu_features
+        self.cpu_features: tuple[tuple[str, object], ...] = ()
         self.topology = setup.topology
         self.memory_slots = setup.memory_slots
         self.properties = setup.properties

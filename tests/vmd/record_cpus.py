@@ -1,4 +1,5 @@
-"""Ask real QEMU what its CPU models are, and keep the answers in `vmd/devices/cpu_models.json`.
+"""Ask real QEMU what its CPU models are, and keep the answers in `vmd/devices/cpu_models.json`
+and, of all models but the two that most machines have, in `cpu_named.json` beside it.
 
 Run by hand (`python tests/vmd/record_cpus.py [qemu-system-x86_64]`) when there is a new QEMU to
 follow. What is kept is described in vmd/devices/cpu.py.
@@ -8,14 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import Any
 
 QEMU = sys.argv[1] if len(sys.argv) > 1 else "qemu-system-x86_64"
-DATA = os.path.join(
-    os.path.dirname(os.path.abspath(__file__)), "..", "..", "vmd", "devices", "cpu_models.json"
-)
+PLACE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "vmd", "devices")
 MODELS = ("base", "max", "qemu64")
 CPU = "/machine/unattached/device[0]"
 UNTOLD = ("crash-information", "feature-words", "filtered-features", "legacy-memory")
@@ -130,11 +130,82 @@ def realized(model: str, names: dict[str, Any], full: dict[str, dict[str, Any]])
     }
 
 
+def record_named(common: dict[str, Any]) -> dict[str, Any]:
+    """What tells one model from another: the features that are on, and numbers and texts."""
+    (rows,) = ask("-machine none", [("query-cpu-definitions", {})])
+    names = sorted(row["name"] for row in rows)
+    full = dict(zip(names, ask("-machine none", [expand(n, "full") for n in names]), strict=True))
+    base = props(full["base"])
+    lacking = what_tcg_lacks(common["aliases"], props(full["max"]))
+    models = {}
+    for row in sorted(rows, key=lambda row: str(row["name"])):
+        if "alias-of" in row or row["name"] in ("base", "host", "max"):
+            continue
+        told = props(full[row["name"]])
+        on = [n for n in told if told[n] is True and n not in common["aliases"]]
+        assert {n for n in on if n in lacking} == set(row["unavailable-features"])
+        models[row["name"]] = {
+            "on": " ".join(sorted(n for n in on if not base[n])),
+            "off": " ".join(sorted(n for n in base if base[n] is True and not told[n])),
+            "values": {
+                n: value
+                for n, value in told.items()
+                if not isinstance(value, bool) and value != base[n]
+            },
+        }
+    return {
+        "alias-of": {row["name"]: row["alias-of"] for row in rows if "alias-of" in row},
+        "lacking": lacking,
+        "notes": notes(),
+        "flags": flags(),
+        "models": models,
+    }
+
+
+def what_tcg_lacks(aliases: dict[str, str], largest: dict[str, Any]) -> dict[str, str]:
+    """The features that TCG has not, in the order in which it complains, and where each stands."""
+    unfit = ("realized", "enforce", "kvm", *OF_INSTANCES)
+    wanted = [n for n, v in largest.items() if v is False and n not in aliases and n not in unfit]
+    every = "max" + "".join(f",+{name}" for name in wanted)
+    words = f"-machine pc -m 16 -nodefaults -display none -S -monitor stdio -cpu {every}"
+    command = [QEMU, *words.split()]
+    done = subprocess.run(command, input="quit\n", capture_output=True, text=True, check=True)
+    found = re.findall(r"requested feature: (\S+?[:)]\w*\.)(\S+) (\[bit \d+\])", done.stderr)
+    return {name: f"{where}{name} {bit}" for where, name, bit in found}
+
+
+def flags() -> list[str]:
+    """The features of a processor that have a bit in it, as `-cpu help` lists them."""
+    done = subprocess.run([QEMU, "-cpu", "help"], capture_output=True, text=True, check=True)
+    return done.stdout.partition("CPUID flags:")[2].split()
+
+
+def notes() -> dict[str, str]:
+    """What `-cpu help` says of the models in brackets, behind the name that the CPU bears."""
+    done = subprocess.run([QEMU, "-cpu", "help"], capture_output=True, text=True, check=True)
+    found = re.findall(r"^  (\S+-v\d+) .*?(\[.*\])$", done.stdout, re.MULTILINE)
+    return dict(found)
+
+
+def keep(name: str, answers: dict[str, Any]) -> None:
+    """One row a key; models have one each."""
+    with open(os.path.join(PLACE, name), "w", encoding="ascii") as stream:
+        rows = []
+        for key, value in answers.items():
+            text = json.dumps(value, sort_keys=key != "lacking")
+            if key == "models" and "on" in next(iter(value.values())):
+                inner = [f"  {json.dumps(n)}: {json.dumps(v)}" for n, v in value.items()]
+                text = "{\n" + ",\n".join(inner) + "\n}"
+            rows.append(f"{json.dumps(key)}: {text}")
+        stream.write("{\n" + ",\n".join(rows) + "\n}\n")
+
+
 def main() -> None:
-    with open(DATA, "w", encoding="ascii") as stream:
-        stream.write("{\n")
-        rows = [f"{json.dumps(k)}: {json.dumps(v, sort_keys=True)}" for k, v in record().items()]
-        stream.write(",\n".join(rows) + "\n}\n")
+    common = record()
+    named = record_named(common)
+    common["names"] = [*sorted([*named["alias-of"], *named["models"]]), "base", "host", "max"]
+    keep("cpu_models.json", common)
+    keep("cpu_named.json", named)
 
 
 if __name__ == "__main__":

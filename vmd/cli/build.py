@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
-from vmd.cli.cpus import features, numa_nodes
+from vmd.cli.cpus import numa_nodes
 from vmd.cli.globals import preset
 from vmd.clock import HeldClock
 from vmd.devices import board as boards
@@ -50,7 +50,6 @@ def begin_machine(
     setup.topology = config.smp
     if config.cpu is not None:
         setup.cpu_model = config.cpu.model
-        setup.cpu_features = features(config.cpu)
     setup.properties = dict(config.machine_properties)
     setup.boot = _boot(board, config)
     setup.autostart = not config.paused

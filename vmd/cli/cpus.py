@@ -5,7 +5,7 @@ Observed from target/i386/cpu.c and hw/core/numa.c.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qapi.error import QmpError
 from qapi.size import parse_size
@@ -17,11 +17,7 @@ if TYPE_CHECKING:
     from vmd.cli.report import Report
     from vmd.options import Options
 
-CPU_MODELS = {
-    "max": "Everything that the accelerator can do",
-    "qemu64": "QEMU Virtual CPU version 2.5+",
-}
-DEFAULT_CPU = "qemu64"
+USUAL_MODELS = ("max", "qemu64")
 MAX_NODES = 128
 
 
@@ -33,48 +29,78 @@ class NumaNode(NamedTuple):
     cpus: frozenset[int]
 
 
-def check_cpu(config: Config, report: Report) -> None:
-    """Quit if the CPU model is unknown, or has not the features that are asked of it."""
+def check_cpu(config: Config, report: Report) -> tuple[tuple[str, Any], ...]:
+    """What is asked of the CPUs beside their model; Quit if it cannot be had, or there is no such
+    model."""
     if config.cpu is None:
-        return
+        return ()
     machine = find_machine(config.machine_tree)
     assert machine is not None
     try:
         _check_cpu(config.cpu, machine)
     except QmpError as error:
         raise report.refuse(error) from None
+    asked = features(config.cpu)
+    given = dict(asked)
+    enforced = given.get("enforce", False)
+    if enforced or given.get("check", True):
+        _complain(config, report, enforced=enforced)
+    return asked
 
 
-def features(cpu: CpuRequest) -> tuple[tuple[str, bool], ...]:
-    """The features that differ from the model's, each once: `+x` and `-x` count last."""
+def _complain(config: Config, report: Report, *, enforced: bool) -> None:
+    """Each CPU complains of what it lacks; the first gives up if it has to be as it was asked."""
+    assert config.cpu is not None
+    asked = features(config.cpu)
+    if config.cpu.model in USUAL_MODELS and not asked:
+        return
+    from vmd.devices import cpu_features
+
+    lacking = cpu_features.complaints(config.cpu.model, asked)
+    for _ in range(1 if enforced else config.smp.cpus):
+        for text in lacking:
+            report.warning(text)
+    if lacking and enforced:
+        raise report.refuse(QmpError("TCG doesn't support requested features"))
+
+
+def features(cpu: CpuRequest) -> tuple[tuple[str, Any], ...]:
+    """What differs from the model, each once: `+x` and `-x` count last."""
     if not cpu.features and not cpu.toggled:
         return ()
-    from vmd.devices import cpu as models
+    from vmd.devices import cpu_features
 
     pairs = [*cpu.features, *cpu.toggled]
-    return tuple(dict(models.feature(cpu.model, *pair) for pair in pairs).items())
+    return tuple(dict(cpu_features.feature(cpu.model, *pair) for pair in pairs).items())
 
 
 def _check_cpu(cpu: CpuRequest, machine: MachineType) -> None:
-    from vmd.devices import cpu as models
-
     if not (cpu.model or cpu.features or cpu.toggled):
         raise QmpError("-cpu option cannot be empty")
     if cpu.model == "host":
         raise QmpError("CPU model 'host' requires KVM or HVF")
-    if cpu.model not in CPU_MODELS:
+    if cpu.model not in USUAL_MODELS or cpu.features or cpu.toggled:
+        _check_features(cpu)
+    if not machine.is_pc:
+        # A board without an interrupt controller has no place for a CPU.
+        raise QmpError("apic-id property was not initialized properly")
+
+
+def _check_features(cpu: CpuRequest) -> None:
+    from vmd.devices import cpu as models
+    from vmd.devices import cpu_features
+
+    if cpu.model not in models.names():
         raise QmpError(f"unable to find CPU model '{cpu.model}'")
     kind = f"{cpu.model}-x86_64-cpu"
     for name, value in cpu.features:
         try:
-            models.feature(cpu.model, name, value)
+            cpu_features.feature(cpu.model, name, value)
         except QmpError as error:
             raise QmpError(f"can't apply global {kind}.{name}={value}: {error.desc}") from None
     for name, value in cpu.toggled:
-        models.feature(cpu.model, name, value)
-    if not machine.is_pc:
-        # A board without an interrupt controller has no place for a CPU.
-        raise QmpError("apic-id property was not initialized properly")
+        cpu_features.feature(cpu.model, name, value)
+    cpu_features.check(features(cpu))
 
 
 def numa_nodes(config: Config, report: Report) -> list[NumaNode]:

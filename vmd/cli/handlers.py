@@ -96,15 +96,15 @@ def enable_kvm(state: Parsing, where: str, arg: str) -> None:
 
 def cpu(state: Parsing, where: str, arg: str) -> None:
     if arg in HELP_WORDS:
-        from vmd.cli.help import CPU_HELP
+        from vmd.devices.cpu_features import cpu_help
 
-        raise Quit(0, CPU_HELP)
+        raise Quit(0, cpu_help())
     model, *words = arg.split(",")
     features: list[tuple[str, str]] = []
     toggled: list[tuple[str, str]] = []
     for word in filter(None, words):
         if word[0] in "+-":
-            toggled.append((word[1:], "on" if word[0] == "+" else "off"))
+            toggled.append((word[1:].replace("_", "-"), "on" if word[0] == "+" else "off"))
         else:
             name, equals, value = word.partition("=")
             features.append((name, value if equals else "on"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmd.cli.cpus import CPU_MODELS
 from vmd.devices.machines import MACHINES, find_machine
 
 if TYPE_CHECKING:
@@ -15,9 +14,6 @@ VERSION = (
     "vmd: a process that behaves like QEMU, with a simulated guest inside; Apache License 2.0\n"
 )
 ACCEL_HELP = "Accelerators supported in QEMU binary:\ntcg\n"
-CPU_HELP = "Available CPUs:\n" + "".join(
-    f"  {name:<20}  {text}\n" for name, text in CPU_MODELS.items()
-)
 VGA_HELP = "none                 no graphic card\nstd                  standard VGA (default)\n"
 DISPLAY_HELP = "Available display backend types:\nnone\n"
 CHARDEV_KINDS = (

@@ -9,6 +9,11 @@ QEMU's TCG would. `cpu_models.json` was recorded by tests/vmd/record_cpus.py:
 - inert: without effect, for lack of another property or of KVM; raises: name → numbers that go up
 - models: model → what a full expansion says, where it is not false; realized: what a CPU in a
   machine says instead
+- names: all models; those that are not among `models` are in `cpu_named.json`: the features that
+  are on (and those of the base model that are off), other values, and which name is another's
+- lacking (there): the features that TCG has not, in the order of its complaints, and where in the
+  CPU each stands; notes: what lists of models add to the name that a CPU bears; flags: all
+  features that are bits of a processor
 """
 
 from __future__ import annotations
@@ -18,18 +23,22 @@ from functools import lru_cache as remembered
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qapi.error import QmpError
-from vmd.options import BOOLEANS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vmd.devices.topology import Topology
 
 SUFFIX = "-x86_64-cpu"
 ABSTRACT = "x86_64-cpu"
-MODELS = ("max", "qemu64")
 DEFAULT_MODEL = "qemu64"
 STATIC_BASE = "base"
 
-_READ_ONLY = ("hotpluggable", "hotplugged", "parent_bus", "type", "unavailable-features")
+_OF_THE_HOST = ("host", "max")
+_LARGEST = tuple(name + SUFFIX for name in _OF_THE_HOST)
+_AMD = "AuthenticAMD"
+_UCODE = (0x1_0000_0000, 0x0100_0065)
+READ_ONLY = ("hotpluggable", "hotplugged", "parent_bus", "type", "unavailable-features")
 _UNSIGNED = {"uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
 _AT_MOST = {"family": 270, "model": 255, "stepping": 15, "tsc-frequency": (1 << 63) - 1}
 _VENDOR_LENGTH = 12
@@ -43,20 +52,48 @@ class PropertyInfo(NamedTuple):
     default: Any = None
 
 
+def names() -> list[str]:
+    """The names of all models."""
+    found: list[str] = _data()["names"]
+    return found
+
+
 def definitions() -> list[dict[str, object]]:
     """The models, as query-cpu-definitions lists them."""
-    return [
-        {
-            "name": name,
-            "typename": name + SUFFIX,
-            "unavailable-features": [],
-            "static": False,
-            "migration-safe": name != "max",
-            "deprecated": False,
-            **({} if name == "max" else {"alias-of": f"{name}-v1"}),
-        }
-        for name in MODELS
-    ]
+    return [_definition(name) for name in reversed(names())]
+
+
+def _definition(name: str) -> dict[str, object]:
+    lacking = ["kvm"]
+    if name != "host":
+        values = model_values(name)
+        lacking = [feature for feature in named()["lacking"] if values.get(feature)]
+    told: dict[str, object] = {
+        "name": name,
+        "typename": name + SUFFIX,
+        "unavailable-features": lacking,
+        "static": name == STATIC_BASE,
+        "migration-safe": name not in _OF_THE_HOST,
+        "deprecated": False,
+    }
+    if name in named()["alias-of"]:
+        told["alias-of"] = named()["alias-of"][name]
+    return told
+
+
+def model_values(name: str) -> dict[str, Any]:
+    """What a full expansion says of a model, where it is not false; other names are left out."""
+    models = _data()["models"]
+    if name == "host":
+        name = "max"
+    if name in models:
+        found: dict[str, Any] = models[name]
+        return found
+    row = named()["models"][named()["alias-of"].get(name, name)]
+    values: dict[str, Any] = dict(models[STATIC_BASE])
+    for feature in row["off"].split():
+        values.pop(feature, None)
+    return values | dict.fromkeys(row["on"].split(), True) | row["values"]
 
 
 @once
@@ -66,7 +103,7 @@ def properties(type_name: str, *, device: bool = False) -> list[PropertyInfo]:
     hidden: set[str] = set(data["device"]) if device else set()
     if type_name == ABSTRACT:
         hidden.update(data["concrete"])
-    if type_name != "max" + SUFFIX:
+    if type_name not in _LARGEST:
         hidden.update(data["max"])
     defaults = data["defaults"]
     return [
@@ -83,19 +120,17 @@ def expand(kind: str, name: str, given: dict[str, object]) -> dict[str, object]:
     `kind` is "full" (all properties) or "static" (what makes the model out of the base model).
     Observed from target/i386/cpu.c.
     """
-    if name not in MODELS:
+    if name not in names():
         raise QmpError(f"CPU model '{name}' not found")
     data = _data()
-    values = dict.fromkeys(_expanded(name + SUFFIX), False) | data["models"][name]
+    values = dict.fromkeys(_expanded(name + SUFFIX), False) | model_values(name)
+    _follow(values)
     for key in given:
-        if key not in values and key not in _READ_ONLY:
+        if key not in values and key not in READ_ONLY:
             raise QmpError(f"Property '{name}{SUFFIX}.{key}' not found")
     for key, value in given.items():
         _set(name, values, key, value)
-    for key in given:
-        for number, least in data["raises"].get(key, {}).items():
-            if values[key] is True and number not in given:
-                values[number] = max(values[number], least)
+    _raise_numbers(values, given)
     _follow(values)
     if kind == "static":
         values = {key: value for key, value in values.items() if key not in data["full"]}
@@ -105,16 +140,25 @@ def expand(kind: str, name: str, given: dict[str, object]) -> dict[str, object]:
     return {"model": {"name": name, "props": values}}
 
 
+def _raise_numbers(values: dict[str, Any], given: Iterable[str]) -> None:
+    """Some features ask for more leaves than the model has."""
+    raises = _data()["raises"]
+    for key in given:
+        for number, least in raises.get(key, {}).items():
+            if values[key] is True and number not in given:
+                values[number] = max(values[number], least)
+
+
 def _expanded(type_name: str) -> list[str]:
     """Names of the properties that an expansion tells."""
-    return [info.name for info in properties(type_name) if info.name not in _READ_ONLY]
+    return [info.name for info in properties(type_name) if info.name not in READ_ONLY]
 
 
 def _set(model: str, values: dict[str, Any], name: str, value: object) -> None:
     data = _data()
-    if name in _READ_ONLY:
+    if name in READ_ONLY:
         raise QmpError(f"Property '{model}{SUFFIX}.{name}' is not writable")
-    value = _fit(f"model.props.{name}", name, _types()[name], value)
+    value = fit(f"model.props.{name}", name, _types()[name], value)
     if name in data["inert"]:
         return
     if name == "realized" and value:
@@ -128,7 +172,7 @@ def _follow(values: dict[str, Any]) -> None:
         values[name] = values[original]
 
 
-def _fit(path: str, name: str, kind: str, value: object) -> object:
+def fit(path: str, name: str, kind: str, value: object) -> object:
     """The value if it is one of this type; the texts are those of QEMU's visitors."""
     if kind == "bool":
         if not isinstance(value, bool):
@@ -171,37 +215,16 @@ def _fit_text(path: str, name: str, kind: str, value: object) -> object:
     return value
 
 
-def feature(model: str, name: str, text: str) -> tuple[str, bool]:
-    """A feature that the command line switches: its property's own name, and whether it is on.
-
-    QmpError if it is no switch of the model's, or one that TCG has not.
-    """
-    kind = f"{model}{SUFFIX}"
-    known = kinds(kind).get(name) == "bool" and name not in _READ_ONLY
-    if not known:
-        raise QmpError(f"Property '{kind}.{name}' not found")
-    if text not in BOOLEANS:
-        raise QmpError(f"Parameter '{name}' expects 'on' or 'off'")
-    own, value = original(name), BOOLEANS[text]
-    if value and not _data()["models"]["max"].get(own):
-        raise QmpError(f"Property '{kind}.{name}' not found")
-    return own, value
-
-
 @remembered(maxsize=16)
 def instance(
     model: str,
     topology: Topology,
     index: int,
     node: int | None,
-    features: tuple[tuple[str, bool], ...] = (),
+    features: tuple[tuple[str, Any], ...] = (),
 ) -> dict[str, Any]:
     """The values of all properties of a CPU in a machine, except its type."""
-    data = _data()
-    names = (info.name for info in properties(model + SUFFIX))
-    values: dict[str, Any] = dict.fromkeys(names, False)
-    values |= data["models"][model] | data["realized"][model]
-    values |= dict(features)
+    values = dict(_realized(model, features))
     values |= topology.place(index)
     values["apic-id"] = topology.apic_id(index)
     values["node-id"] = -1 if node is None else node
@@ -209,6 +232,45 @@ def instance(
         values["ht"] = values["cmp-legacy"] = True
     _follow(values)
     return values
+
+
+@remembered(maxsize=2)
+def _realized(model: str, features: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """What all CPUs of a machine have in common: the model, as far as TCG can be one."""
+    data = _data()
+    all_names = (info.name for info in properties(model + SUFFIX))
+    values: dict[str, Any] = dict.fromkeys(all_names, False)
+    values |= model_values(model)
+    given = dict(features)
+    for name, value in given.items():
+        if name not in data["inert"]:
+            values[name] = value
+    _raise_numbers(values, given)
+    realized = data["realized"].get(model, {})
+    values |= {name: value for name, value in realized.items() if name not in given}
+    values |= data["realized"][STATIC_BASE] if not realized else {}
+    values["unavailable-features"] = lacking = what_is_lacking(model, features)
+    values |= dict.fromkeys(lacking, False)
+    if not realized or given:
+        values["ucode-rev"] = given.get("ucode-rev", _UCODE[values["vendor"] == _AMD])
+        values["phys-bits"] = given.get("phys-bits") or _address_bits(values)
+        values["hv-vendor-id"] = given.get("hv-vendor-id", values["hv-vendor-id"])
+    return values
+
+
+def _address_bits(values: dict[str, Any]) -> int:
+    """How wide TCG's physical addresses are."""
+    wide = values["pse36"] or values["pae"]
+    return 40 if values["lm"] else 36 if wide else 32
+
+
+def what_is_lacking(model: str, features: tuple[tuple[str, Any], ...]) -> list[str]:
+    """The features that are asked of a CPU and that TCG has not, in the order of its complaints."""
+    there, given = _data()["models"]["max"], dict(features)
+    if model in _data()["models"] and all(there.get(n) for n, on in features if on is True):
+        return []
+    on = model_values(model) | given
+    return [name for name in named()["lacking"] if on.get(name) is True]
 
 
 def original(name: str) -> str:
@@ -221,12 +283,27 @@ def _types() -> dict[str, str]:
     return {name: kind for kind, names in _data()["types"].items() for name in names}
 
 
+def is_inert(name: str) -> bool:
+    """Whether a property changes nothing, for lack of another one or of KVM."""
+    return name in _data()["inert"]
+
+
+@once
+def named() -> dict[str, Any]:
+    """What is known of the models beside those that most machines have."""
+    return _load("cpu_named.json")
+
+
 @once
 def _data() -> dict[str, Any]:
+    return _load("cpu_models.json")
+
+
+def _load(name: str) -> dict[str, Any]:
     import json
     from os.path import dirname, join
 
-    with open(join(dirname(__file__), "cpu_models.json"), encoding="ascii") as stream:
+    with open(join(dirname(__file__), name), encoding="ascii") as stream:
         data: dict[str, Any] = json.load(stream)
     return data
 
