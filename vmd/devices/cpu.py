@@ -93,7 +93,9 @@ def model_values(name: str) -> dict[str, Any]:
     values: dict[str, Any] = dict(models[STATIC_BASE])
     for feature in row["off"].split():
         values.pop(feature, None)
-    return values | dict.fromkeys(row["on"].split(), True) | row["values"]
+    values |= dict.fromkeys(row["on"].split(), True)
+    values |= row["values"]
+    return values
 
 
 @once
