@@ -116,10 +116,17 @@ def draw_migration() -> str:
     return draw_table(TRANSITIONS, "none")
 
 
+def draw_jobs() -> str:
+    from vmd.jobs import TRANSITIONS
+
+    return draw_table(TRANSITIONS, "undefined")
+
+
 PICTURES: dict[str, Callable[[], str]] = {
     "imports": draw_imports,
     "runstate": draw_runstate,
     "migration-status": draw_migration,
+    "jobs": draw_jobs,
     "qmp-coverage": coverage,
     "qmp-reference": reference,
 }

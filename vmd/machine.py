@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vmd.dump import Dump
     from vmd.fdset import FdSets
     from vmd.guest.guest import GuestOptions
+    from vmd.jobs import Jobs
     from vmd.memory import MemoryBackend, RamBlock
 
 RAM_OFFSET_ALIGN = 64 << 12
@@ -165,6 +166,13 @@ class Machine:
         from vmd.dump import Dump
 
         return Dump(self)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """The background jobs; most machines never have one."""
+        from vmd.jobs import Jobs
+
+        return Jobs(self.events)
 
     def equip(self, setup: MachineSetup) -> None:
         """What it was made from is complete: places of CPUs, RAM, and a guest in it."""
@@ -360,6 +368,8 @@ class Machine:
         self.migration.abandon()
         if "dump" in self.__dict__:
             self.dump.abandon()
+        if "jobs" in self.__dict__:
+            self.jobs.abandon()
         self.guest.stop()
         self._on_exit(code)
 
@@ -389,7 +399,7 @@ class Machine:
         if self._nodes is None:
             from vmd.block.nodes import Nodes
 
-            self._nodes = Nodes(self._open_file)
+            self._nodes = Nodes(self.open_file)
         return self._nodes
 
     @property
@@ -401,9 +411,10 @@ class Machine:
             self._networks = Networks()
         return self._networks
 
-    def _open_file(self, path: str, flags: int) -> int:
+    def open_file(self, path: str, flags: int) -> int:
+        """A file of the host, or a descriptor that was handed over; OSError or QmpError."""
         fd = self.fdsets.open(path, flags)
-        return os.open(path, flags) if fd is None else fd
+        return os.open(path, flags, 0o644) if fd is None else fd
 
     def add_object(self, options: dict[str, object]) -> None:
         """Create a user's object from checked ObjectOptions."""

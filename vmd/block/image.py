@@ -16,7 +16,7 @@ NEWER = struct.Struct(">QQQII")
 SNAPSHOT = struct.Struct(">QIHHIIQII")
 READ_SIZE = 1 << 16
 _LEAST_BITS, _MOST_BITS = 9, 21
-_BACKING_FORMAT = 0xE2792ACA
+BACKING_FORMAT = 0xE2792ACA
 _DIRTY, _CORRUPT, _EXTENDED_L2 = 1, 2, 1 << 4
 _MOST_NAME = 1023
 _MOST_SNAPSHOTS = 65536
@@ -81,7 +81,7 @@ def parse_qcow2(data: bytes) -> Qcow2:
         incompatible, compatible, _, refcount_order, length = NEWER.unpack_from(data, HEADER.size)
     compression = data[104] if length > 104 and len(data) > 104 else 0
     backing = None
-    if backing_at:
+    if backing_at and backing_length:
         if backing_length > _MOST_NAME or backing_at + backing_length > len(data):
             raise QmpError("Backing file name too long")
         backing = data[backing_at : backing_at + backing_length].decode(errors="surrogateescape")
@@ -92,7 +92,7 @@ def parse_qcow2(data: bytes) -> Qcow2:
         size,
         1 << cluster_bits,
         backing,
-        _extension(data, length, _BACKING_FORMAT),
+        _extension(data, length, BACKING_FORMAT),
         1 << refcount_order,
         bool(compatible & 1),
         bool(incompatible & _DIRTY),

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
 from vmd.block import image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     OpenFile = Callable[[str, int], int]
 
@@ -65,8 +66,27 @@ class Node:
     def read(self, offset: int, length: int) -> bytes:
         """Bytes of the file at the bottom; fewer where it ends."""
         if self.file is not None:
-            return self.file.read(offset, length)
+            return self.file.read(offset + self._start, length)
         return os.pread(self._fd, length, offset) if self._fd >= 0 else b""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put bytes into the file at the bottom; QmpError if it does not take them."""
+        if self.driver == "raw" and self.file is not None:
+            self.file.write(offset + self._start, data)
+        elif self.file is not None:
+            raise QmpError("Could not write qcow2 header: Operation not supported")
+        elif self._fd >= 0:
+            self._write_file(offset, data)
+
+    def _write_file(self, offset: int, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                done = os.pwrite(self._fd, view, offset)
+                offset, view = offset + done, view[done:]
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise QmpError(f"Could not write qcow2 header: {reason}") from None
 
     @property
     def size(self) -> int:
@@ -74,9 +94,13 @@ class Node:
         if self._fd >= 0:
             return os.lseek(self._fd, 0, os.SEEK_END)
         if self.driver == "raw" and self.file is not None:
-            start = int(self.options.get("offset", 0))
-            return int(self.options.get("size", max(self.file.size - start, 0)))
+            return int(self.options.get("size", max(self.file.size - self._start, 0)))
         return self.virtual_size
+
+    @property
+    def _start(self) -> int:
+        """Where it begins in its file."""
+        return int(self.options.get("offset", 0))
 
     @property
     def allocated(self) -> int:
@@ -96,6 +120,14 @@ class Node:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class Loan:
+    """Who uses a node only for a while, and lets everybody else write it."""
+
+    read_only = False
+    shares_writes = True
+    qdev = ""
 
 
 class Nodes:
@@ -131,6 +163,18 @@ class Nodes:
         if node.parents:
             raise QmpError(f"Block device {name} is in use")
         self._drop(node)
+
+    @contextmanager
+    def borrowed(self, reference: object) -> Iterator[Node]:
+        """A node for a while: one that is there, or one made for that. QmpError if it cannot be."""
+        loan = Loan()
+        node = self._child(loan, reference)
+        try:
+            yield node
+        finally:
+            node.parents.remove(loan)
+            if not isinstance(reference, str):
+                self._drop(node)
 
     def close(self) -> None:
         for node in self.by_name.values():
@@ -201,7 +245,7 @@ class Nodes:
         file = {"driver": "file", "filename": path, "read-only": True}
         return {"driver": header.backing_format or "raw", "file": file, "read-only": True}
 
-    def _child(self, parent: Node, reference: object) -> Node:
+    def _child(self, parent: Node | Loan, reference: object) -> Node:
         if isinstance(reference, str):
             child = self.by_name.get(reference)
             if child is None:

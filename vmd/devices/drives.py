@@ -34,6 +34,11 @@ class Drive:
         return self.device.type.name.endswith("-cd")
 
     @property
+    def shares_writes(self) -> bool:
+        """Whether others may write its medium."""
+        return bool(self.device.values.get("share-rw", False))
+
+    @property
     def qdev(self) -> str:
         device = self.device
         if device.type.backend is not None:

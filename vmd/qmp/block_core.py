@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from qapi.error import QmpError
 
 if TYPE_CHECKING:
     from vmd.machine import Machine
@@ -38,8 +40,18 @@ def blockdev_del(machine: Machine, node_name: str) -> None:
     machine.nodes.remove(node_name)
 
 
+def blockdev_create(machine: Machine, job_id: str, options: dict[str, Any]) -> None:
+    from vmd.block import create
+
+    if options["driver"] not in create.DRIVERS:
+        raise QmpError("Driver does not support blockdev-create")
+    job = machine.jobs.create(job_id, "create")
+    job.start(lambda: create.begin(machine.nodes, machine.open_file, options))
+
+
 HANDLERS = {
     "blockdev-add": blockdev_add,
+    "blockdev-create": blockdev_create,
     "blockdev-del": blockdev_del,
     "query-block": query_block,
     "query-blockstats": query_blockstats,

@@ -1,4 +1,4 @@
-"""Commands of job.json. What makes jobs, block devices and their snapshots, is not here."""
+"""Commands of job.json: background jobs, whatever made them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,39 @@ if TYPE_CHECKING:
 
 
 def query_jobs(machine: Machine) -> list[dict[str, object]]:
-    return []
+    return machine.jobs.describe()
 
 
-HANDLERS = {"query-jobs": query_jobs}
+def job_pause(machine: Machine, id: str) -> None:
+    machine.jobs.find(id).pause()
+
+
+def job_resume(machine: Machine, id: str) -> None:
+    machine.jobs.find(id).resume()
+
+
+def job_cancel(machine: Machine, id: str) -> None:
+    machine.jobs.find(id).cancel()
+
+
+def job_complete(machine: Machine, id: str) -> None:
+    machine.jobs.find(id).complete()
+
+
+def job_dismiss(machine: Machine, id: str) -> None:
+    machine.jobs.dismiss(id)
+
+
+def job_finalize(machine: Machine, id: str) -> None:
+    machine.jobs.find(id).finalize()
+
+
+HANDLERS = {
+    "job-cancel": job_cancel,
+    "job-complete": job_complete,
+    "job-dismiss": job_dismiss,
+    "job-finalize": job_finalize,
+    "job-pause": job_pause,
+    "job-resume": job_resume,
+    "query-jobs": query_jobs,
+}

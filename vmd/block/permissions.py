@@ -1,0 +1,53 @@
+"""Whether a node's users let another one write it. Observed from block.c and hw/block/block.c."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, cast
+
+from qapi.error import QmpError
+from vmd.block.nodes import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Drive(Protocol):
+    """A device that uses a node."""
+
+    @property
+    def qdev(self) -> str: ...
+    @property
+    def shares_writes(self) -> bool: ...
+
+
+def demand_write(node: Node) -> None:
+    """QmpError if the node cannot be written, or if one of its users minds."""
+    if node.read_only:
+        raise QmpError("Block node is read-only")
+    for who, kept in _refusals(node):
+        asked = f"an unnamed block device (uses node '{node.name}' as 'root' child)"
+        raise QmpError(
+            f"Permission conflict on node '{node.name}': permissions '{kept}' are both required "
+            f"by {asked} and unshared by {who}."
+        )
+
+
+def _refusals(node: Node) -> Iterator[tuple[str, str]]:
+    """Users that share it with no other writer: who it is, and what they keep to themselves."""
+    for user in node.parents:
+        if not isinstance(user, Node):
+            drive = cast("Drive", user)
+            if not drive.shares_writes:
+                yield (
+                    f"block device '{drive.qdev}' (uses node '{node.name}' as 'root' child)",
+                    "write",
+                )
+        elif user.file is node:
+            kept = "write, resize" if user.driver == "qcow2" else _passed_on(user)
+            if kept:
+                yield f"node '{user.name}' (uses node '{node.name}' as 'file' child)", kept
+
+
+def _passed_on(filter_node: Node) -> str:
+    """A raw node minds what its own users mind."""
+    return next((kept for _, kept in _refusals(filter_node)), "")
