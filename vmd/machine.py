@@ -287,7 +287,7 @@ class Machine:
         if self.runstate.state is not RunState.INMIGRATE:
             self.screen.clear()
             if self._devices is not None:
-                self._devices.take_out_waiting()
+                self._devices.reset()
             self.guest.reset()
         self.events.emit("RESET", {"guest": guest, "reason": reason})
         keeps = (RunState.RUNNING, RunState.INMIGRATE, RunState.FINISH_MIGRATE)

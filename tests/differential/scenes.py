@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.differential.stage import Machine, Stage
 
+MIB = 1 << 20
+CLUSTER = 1 << 16
 NONE = "-machine none -m 16"
 BACKEND = "-m 16 -object memory-backend-file,id=ram0,size=16M,mem-path=ram0"
 PRIVATE = f"-machine none,memory-backend=ram0 -nodefaults {BACKEND}"
@@ -71,3 +76,28 @@ def ram_full_of_data(stage: Stage) -> None:
     with stage.file("ram0").open("wb") as ram:
         ram.write(b"full of data " * (1 << 20))
         ram.truncate(16 << 20)
+
+
+def qcow2(path: Path, size: int, backing: str = "") -> None:
+    """An empty image."""
+    extension = struct.pack(">II8sII", 0xE2792ACA, 3, b"raw", 0, 0) if backing else bytes(8)
+    name_at = 104 + len(extension) if backing else 0
+    header = struct.pack(
+        ">4sIQIIQIIQQIIQQQQII",
+        *(b"QFI\xfb", 3, name_at, len(backing), 16, size, 0, 1, 3 * CLUSTER, CLUSTER),
+        *(1, 0, 0, 0, 0, 0, 4, 104),
+    )
+    image = bytearray(4 * CLUSTER)
+    head = header + extension + backing.encode()
+    image[: len(head)] = head
+    struct.pack_into(">Q", image, CLUSTER, 2 * CLUSTER)
+    struct.pack_into(">4H", image, 2 * CLUSTER, 1, 1, 1, 1)
+    path.write_bytes(image)
+
+
+def images(stage: Stage) -> None:
+    """A raw image, an empty qcow2 image, and one that is based on the first."""
+    with stage.file("a.img").open("wb") as image:
+        image.truncate(8 * MIB)
+    qcow2(stage.file("b.qcow2"), 16 * MIB)
+    qcow2(stage.file("c.qcow2"), 8 * MIB, "a.img")

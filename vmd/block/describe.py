@@ -38,12 +38,17 @@ def node_info(node: Node, *, flat: bool = False) -> dict[str, Any]:
             "direct": bool(cache.get("direct", False)),
             "no-flush": bool(cache.get("no-flush", False)),
         },
-        "write_threshold": 0,
+        "write_threshold": _signed(node.write_threshold),
         "node-name": node.name,
     }
     if node.backing is not None:
         told["backing_file"] = node.backing.filename
     return told
+
+
+def _signed(number: int) -> int:
+    """As the schema's `int` tells a number of 64 bits."""
+    return number - (1 << 64) if number >> 63 else number
 
 
 def _depth(node: Node) -> int:

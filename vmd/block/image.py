@@ -20,6 +20,7 @@ BACKING_FORMAT = 0xE2792ACA
 _DIRTY, _CORRUPT, _EXTENDED_L2 = 1, 2, 1 << 4
 _MOST_NAME = 1023
 _MOST_SNAPSHOTS = 65536
+_MOST_L1 = 4 << 20
 
 
 class Snapshot(NamedTuple):
@@ -48,6 +49,9 @@ class Qcow2(NamedTuple):
     compression: str
     snapshots_offset: int
     snapshot_count: int
+    l1_offset: int
+    l1_size: int
+    refcounts_offset: int
 
 
 def parse_qcow2(data: bytes) -> Qcow2:
@@ -62,9 +66,9 @@ def parse_qcow2(data: bytes) -> Qcow2:
         cluster_bits,
         size,
         encryption,
-        _,
-        _,
-        _,
+        l1_size,
+        l1_at,
+        refcounts_at,
         _,
         snapshot_count,
         snapshots_at,
@@ -101,6 +105,9 @@ def parse_qcow2(data: bytes) -> Qcow2:
         "zstd" if compression == 1 else "zlib",
         snapshots_at,
         min(snapshot_count, _MOST_SNAPSHOTS),
+        l1_at,
+        min(l1_size, _MOST_L1),
+        refcounts_at,
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _NAME = r"[a-zA-Z][a-zA-Z0-9_.-]{0,30}"
 _GIB = 1 << 30
 _MOST_TABLE = 1 << 20
+DRIVERS = ("file", "raw", "qcow2", "null-co", "null-aio")
 
 
 class Node:
@@ -29,7 +30,7 @@ class Node:
 
     __slots__ = (
         *("_fd", "backing", "driver", "file", "filename", "header", "name"),
-        *("options", "parents", "read_only", "virtual_size"),
+        *("options", "parents", "read_only", "virtual_size", "write_threshold"),
     )
 
     def __init__(self, driver: str, name: str, options: Mapping[str, Any]) -> None:
@@ -42,7 +43,8 @@ class Node:
         self.backing: Node | None = None
         self.header: image.Qcow2 | None = None
         self.virtual_size = 0
-        self.parents: list[object] = []
+        self.write_threshold = 0  # kept for who sets it: no guest of ours writes
+        self.parents: list[Any] = []
         self._fd = -1
 
     def open(self, path: str, open_file: OpenFile) -> None:
@@ -88,6 +90,10 @@ class Node:
             reason = os.strerror(error.errno or 0)
             raise QmpError(f"Could not write qcow2 header: {reason}") from None
 
+    def fileno(self) -> int:
+        """The descriptor of the file of a `file` node."""
+        return self._fd
+
     @property
     def size(self) -> int:
         """Bytes that it offers now: a file may have grown."""
@@ -127,6 +133,7 @@ class Loan:
 
     read_only = False
     shares_writes = True
+    keeps_size = False
     qdev = ""
 
 
@@ -143,6 +150,22 @@ class Nodes:
         if "node-name" not in options:
             raise QmpError("'node-name' must be specified for the root node")
         return self._make(options)
+
+    def open(self, filename: str, driver: str | None, *, read_only: bool) -> Node:
+        """Make a node of a file, which goes when its user does; a driver is found out if needed."""
+        if driver is not None and driver not in DRIVERS:
+            raise QmpError(f"Unknown driver '{driver}'")
+        bottom = {"driver": "file", "filename": filename, "read-only": read_only}
+        file = self._make(bottom)
+        found = driver or ("qcow2" if file.read(0, 4) == image.MAGIC else "raw")
+        if found == "file":
+            return file
+        return self._make({"driver": found, "file": file.name, "read-only": read_only})
+
+    def release(self, node: Node) -> None:
+        """Somebody has let go of a node: one that was made for him alone goes."""
+        if node.name.startswith("#") and not node.parents:
+            self._drop(node)
 
     def find(self, name: str) -> Node:
         """The node of that name; QmpError if there is none."""
@@ -187,8 +210,7 @@ class Nodes:
         for child in (node.file, node.backing):
             if child is not None:
                 child.parents.remove(node)
-                if child.name.startswith("#") and not child.parents:
-                    self._drop(child)
+                self.release(child)
 
     def _make(self, options: Mapping[str, Any]) -> Node:
         name = str(options["node-name"]) if "node-name" in options else self._own_name()
@@ -205,8 +227,7 @@ class Nodes:
             for child in (node.file, node.backing):
                 if child is not None:
                     child.parents.remove(node)
-                    if child.name.startswith("#") and not child.parents:
-                        self._drop(child)
+                    self.release(child)
             raise
         self.by_name[name] = node
         return node
@@ -252,7 +273,7 @@ class Nodes:
                 raise QmpError(f"Cannot find device='{reference}' nor node-name='{reference}'")
         else:
             assert isinstance(reference, dict)
-            if reference["driver"] not in ("file", "raw", "qcow2", "null-co", "null-aio"):
+            if reference["driver"] not in DRIVERS:
                 raise QmpError(f"Unknown driver '{reference['driver']}'")
             inherited = {"read-only": parent.read_only} | dict(reference)
             child = self._make(inherited)

@@ -1,4 +1,7 @@
-"""Whether a node's users let another one write it. Observed from block.c and hw/block/block.c."""
+"""Whether a node's users let another one write or resize it.
+
+Observed from block.c and hw/block/block.c.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ class Drive(Protocol):
     def qdev(self) -> str: ...
     @property
     def shares_writes(self) -> bool: ...
+    @property
+    def keeps_size(self) -> bool: ...
 
 
 def demand_write(node: Node) -> None:
@@ -25,11 +30,45 @@ def demand_write(node: Node) -> None:
     if node.read_only:
         raise QmpError("Block node is read-only")
     for who, kept in _refusals(node):
-        asked = f"an unnamed block device (uses node '{node.name}' as 'root' child)"
-        raise QmpError(
-            f"Permission conflict on node '{node.name}': permissions '{kept}' are both required "
-            f"by {asked} and unshared by {who}."
-        )
+        raise _conflict(node, kept, who)
+
+
+def demand_resize(node: Node) -> None:
+    """QmpError if the node cannot have another size, or if one of its users minds."""
+    for user in node.parents:
+        if isinstance(user, Node) and user.backing is node:
+            text = f"node is used as backing hd of '{user.name}'"
+            raise QmpError(f"Node '{node.name}' is busy: {text}")
+    for user in node.parents:
+        if _keeps_size(user):
+            if isinstance(user, Node):
+                who = f"node '{user.name}' (uses node '{node.name}' as 'file' child)"
+            else:
+                who = f"block device '{user.qdev}' (uses node '{node.name}' as 'root' child)"
+            raise _conflict(node, "resize", who)
+    if node.read_only:
+        raise QmpError("Image is read-only")
+
+
+def _keeps_size(user: Node | Drive) -> bool:
+    """Whether somebody who uses a node wants it as large as it is."""
+    if not isinstance(user, Node):
+        return user.keeps_size
+    if user.driver != "raw":
+        return True
+    # A raw node passes on what its own users say; an image minds its base when it is used itself.
+    return any(
+        bool(each.parents) if isinstance(each, Node) and each.backing is user else _keeps_size(each)
+        for each in user.parents
+    )
+
+
+def _conflict(node: Node, kept: str, who: str) -> QmpError:
+    asked = f"an unnamed block device (uses node '{node.name}' as 'root' child)"
+    return QmpError(
+        f"Permission conflict on node '{node.name}': permissions '{kept}' are both required "
+        f"by {asked} and unshared by {who}."
+    )
 
 
 def _refusals(node: Node) -> Iterator[tuple[str, str]]:

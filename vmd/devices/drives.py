@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qapi.error import DEVICE_NOT_FOUND, QmpError
 from vmd.block.describe import counters, node_info, node_stats
 from vmd.devices import values
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from vmd.block.nodes import Node
     from vmd.devices.bus import Device
+    from vmd.devices.throttle import Group
     from vmd.machine import Machine
 
 _DISKS = ("virtio-blk-pci", "ide-hd", "ide-cd", "scsi-hd", "scsi-cd", "usb-storage")
@@ -23,11 +25,13 @@ _DISKS = ("virtio-blk-pci", "ide-hd", "ide-cd", "scsi-hd", "scsi-cd", "usb-stora
 class Drive:
     """What a device sees of its medium; `node` is None where there is none."""
 
-    __slots__ = ("device", "node")
+    __slots__ = ("device", "group", "node", "tray_open")
 
     def __init__(self, device: Device, node: Node | None) -> None:
         self.device = device
         self.node = node
+        self.tray_open = False
+        self.group: Group | None = None  # whose limits it obeys
 
     @property
     def removable(self) -> bool:
@@ -39,11 +43,24 @@ class Drive:
         return bool(self.device.values.get("share-rw", False))
 
     @property
-    def qdev(self) -> str:
+    def keeps_size(self) -> bool:
+        """Whether it wants a medium that stays as large as it is."""
+        return self.removable
+
+    @property
+    def place(self) -> str:
+        """The path of the object that has the medium: often a part of the device."""
         device = self.device
         if device.type.backend is not None:
             return f"{device.path}/virtio-backend"
-        return device.id or device.path
+        if device.type.name == "usb-storage" and device.id is not None:
+            return f"{device.path}/{device.id}.0/legacy[0]"
+        return device.path
+
+    @property
+    def qdev(self) -> str:
+        """What clients know it by."""
+        return self.place if self.place != self.device.path else self.device.id or self.place
 
 
 def attach(machine: Machine, device: Device, name: str) -> None:
@@ -51,10 +68,32 @@ def attach(machine: Machine, device: Device, name: str) -> None:
     node = machine.nodes.by_name.get(name)
     if node is None:
         raise values.not_there(device.type, "drive", name)
-    drive = Drive(device, node)
+    device.drive = drive = Drive(device, None)
+    take(drive, node)
+    device.releases.append(lambda: let_go(machine, drive))
+
+
+def equip(machine: Machine, device: Device) -> None:
+    """A drive that was given no medium has an empty tray."""
+    if device.drive is None and device.type.name.startswith(_DISKS):
+        device.drive = drive = Drive(device, None)
+        device.releases.append(lambda: let_go(machine, drive))
+
+
+def take(drive: Drive, node: Node) -> None:
+    """Make a node a drive's medium."""
     node.parents.append(drive)
-    device.drive = drive
-    device.releases.append(lambda: node.parents.remove(drive))
+    drive.node = node
+    drive.device.values["drive"] = node.name
+
+
+def let_go(machine: Machine, drive: Drive) -> None:
+    """Leave a drive without a medium."""
+    node, drive.node = drive.node, None
+    drive.device.values["drive"] = ""
+    if node is not None:
+        node.parents.remove(drive)
+        machine.nodes.release(node)
 
 
 def of(machine: Machine) -> Iterator[Drive]:
@@ -62,8 +101,31 @@ def of(machine: Machine) -> Iterator[Drive]:
     for device in machine.devices.users():
         if device.drive is not None:
             yield device.drive
-        elif device.type.name.startswith(_DISKS):
-            yield Drive(device, None)
+
+
+def find(machine: Machine, name: str | None, identifier: str | None) -> Drive:
+    """The drive of that name, or of the device with that id or path: one of both is None."""
+    if (name is None) == (identifier is None):
+        raise QmpError("Need exactly one of 'device' and 'id'")
+    if identifier is None:  # drives have no names
+        raise QmpError(f"Device '{name}' not found", DEVICE_NOT_FOUND)
+    path = identifier if identifier.startswith("/") else f"/machine/peripheral/{identifier}"
+    for drive in of(machine):
+        if drive.place == path:
+            return drive
+    _refuse(machine, identifier, path)
+    raise QmpError("Device does not have a block device backend")
+
+
+def _refuse(machine: Machine, identifier: str, path: str) -> None:
+    """QmpError if the path does not lead to a device."""
+    from vmd.devices import composition, qom, types
+
+    found = qom.resolve(composition.compose(machine), path)
+    if found is None:
+        raise QmpError(f"Device '{identifier}' not found", DEVICE_NOT_FOUND)
+    if not types.is_a(found.type, "device"):
+        raise QmpError(f"{identifier} is not a device")
 
 
 def describe(drive: Drive) -> dict[str, Any]:
@@ -77,9 +139,11 @@ def describe(drive: Drive) -> dict[str, Any]:
         "io-status": "ok",
     }
     if drive.removable:
-        told["tray_open"] = False
+        told["tray_open"] = drive.tray_open
     if drive.node is not None:
         told["inserted"] = node_info(drive.node)
+        if drive.group is not None:
+            told["inserted"] |= drive.group.describe()
     return told
 
 

@@ -45,6 +45,10 @@ def attach(machine: Machine, device: Device) -> None:
             drives.attach(machine, device, str(value))
         elif name == "netdev":
             machine.networks.attach(device, str(value))
+    if "drive" in device.type.properties:
+        from vmd.devices import drives
+
+        drives.equip(machine, device)
 
 
 def demand(device: Device) -> None:

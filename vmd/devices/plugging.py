@@ -248,6 +248,13 @@ class Devices:
         if self._machine.guest.answers_powerdown:
             self.take_out_waiting()
 
+    def reset(self) -> None:
+        """The machine is reset: what was asked to go goes, and trays close."""
+        self.take_out_waiting()
+        for device in self.users():
+            if device.drive is not None:
+                device.drive.tray_open = False
+
     def take_out_waiting(self) -> None:
         """The guest, or a reset, lets go of what was asked for."""
         for device in [device for device in self.users() if device.unplugging]:

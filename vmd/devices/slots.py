@@ -168,7 +168,7 @@ def _scsi(device: Device, bus: Bus, warn: Warn) -> None:
     channels, targets, units = _SCSI_LIMITS[controller]
     values = device.values
     channel = int(values.get("channel", 0))
-    target, unit = int(values.get("scsi-id", -1)), int(values.get("lun", -1))
+    target, unit = (_wished(values.get(name, -1)) for name in ("scsi-id", "lun"))
     if channel > channels:
         raise QmpError(f"bad scsi channel id: {channel}")
     if target != -1 and target > targets:
@@ -192,6 +192,11 @@ def _scsi(device: Device, bus: Bus, warn: Warn) -> None:
             raise QmpError(f"lun already used by '{taken[free].id or ''}'")
     device.place["scsi"] = free
     values["channel"], values["scsi-id"], values["lun"] = free
+
+
+def _wished(number: int) -> int:
+    """A place, or -1 for any: in 32 bits that is the largest number."""
+    return -1 if number == 0xFFFFFFFF else number
 
 
 def _first_free(

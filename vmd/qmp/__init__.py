@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from monitor.registry import Handler, QmpRegistry
 from vmd.qmp import (
     acpi,
+    block,
     block_core,
     char,
     control,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _MODULES = (
     *(
         acpi,
+        block,
         block_core,
         char,
         control,

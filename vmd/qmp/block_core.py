@@ -49,7 +49,36 @@ def blockdev_create(machine: Machine, job_id: str, options: dict[str, Any]) -> N
     job.start(lambda: create.begin(machine.nodes, machine.open_file, options))
 
 
+async def block_resize(
+    machine: Machine, size: int, device: str | None = None, node_name: str | None = None
+) -> None:
+    from vmd.block import permissions, resize
+    from vmd.worker import Worker
+
+    node = machine.nodes.by_name.get(node_name or device or "")
+    if node is None or node_name is None:
+        raise QmpError(f"Cannot find device='{device or ''}' nor node-name='{node_name or ''}'")
+    if size < 0:
+        raise QmpError("Parameter 'size' expects a >0 size")
+    permissions.demand_resize(node)
+    resize.check(node, size)
+    worker = Worker()
+    try:
+        await worker.run(lambda: resize.resize(node, size))
+    finally:
+        worker.stop()
+
+
+def block_set_write_threshold(machine: Machine, node_name: str, write_threshold: int) -> None:
+    node = machine.nodes.by_name.get(node_name)
+    if node is None:
+        raise QmpError(f"Device '{node_name}' not found")
+    node.write_threshold = write_threshold
+
+
 HANDLERS = {
+    "block-set-write-threshold": block_set_write_threshold,
+    "block_resize": block_resize,
     "blockdev-add": blockdev_add,
     "blockdev-create": blockdev_create,
     "blockdev-del": blockdev_del,

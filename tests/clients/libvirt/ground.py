@@ -8,6 +8,7 @@ whoever is left without a parent: libvirt takes a dead process that nobody reaps
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -64,14 +65,26 @@ def furnish(directory: Path) -> None:
     mount("--rbind", str(dev), "/dev")
 
 
-def live(directory: Path) -> None:
+def listen() -> socket.socket:
+    """The socket of libvirtd: it is ours, and who calls meanwhile waits for the next."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind("/run/libvirt/libvirt-sock")
+    server.listen(64)
+    return server
+
+
+def live(directory: Path, server: socket.socket) -> None:
     """Keep libvirtd running: it is started again whenever it ends."""
     environment = {"PATH": os.environ["PATH"], "HOME": "/root"}
+    environment |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "libvirtd.socket"}
     options = ["-f", str(directory / "etc" / "libvirtd.conf"), "-p", "/run/libvirt/libvirtd.pid"]
+    # Handed over as systemd does it: as descriptor 3, to the process with this number.
+    script = f'LISTEN_PID=$$ exec libvirtd "$@" 3<&{server.fileno()}'
     while True:
         daemon = subprocess.Popen(
-            ["libvirtd", *options],
+            ["bash", "-c", script, "bash", *options],
             env=environment,
+            pass_fds=[server.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -83,4 +96,6 @@ def live(directory: Path) -> None:
 
 if __name__ == "__main__":
     furnish(Path(sys.argv[1]))
-    live(Path(sys.argv[1]))
+    with listen() as door:
+        print("ready", flush=True)
+        live(Path(sys.argv[1]), door)

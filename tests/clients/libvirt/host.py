@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 GROUND = Path(__file__).with_name("ground.py")
 PATIENCE = 60
@@ -34,27 +39,26 @@ class Host:
         self.directory = directory
         self.log = directory / "log" / "libvirtd.log"
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-        with (directory / "ground.log").open("wb") as output:
-            self._process = subprocess.Popen(
-                [*apart, sys.executable, str(GROUND), str(directory)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        self._until_it_answers()
+        self._errors = (directory / "ground.log").open("w+b")
+        self._process = subprocess.Popen(
+            [*apart, sys.executable, str(GROUND), str(directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        try:
+            if self._process.stdout.readline() != b"ready\n":
+                raise Missing(f"libvirtd does not run here: {self._said()}")
+            self.virsh("version")
+        except (VirshError, subprocess.TimeoutExpired) as error:
+            self.close()
+            raise Missing(f"libvirtd does not run here: {error}; {self._said()}") from None
 
-    def _until_it_answers(self) -> None:
-        end = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self.virsh("version")
-                return
-            except VirshError as error:
-                if self._process.poll() is not None or time.monotonic() > end:
-                    self.close()
-                    said = (self.directory / "ground.log").read_text().strip()
-                    raise Missing(f"libvirtd does not run here: {said or error}") from None
+    def _said(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode().strip()
 
     def virsh(self, *words: str) -> str:
         """What virsh prints; VirshError if it fails."""
@@ -65,19 +69,54 @@ class Host:
             raise VirshError(done.stderr.strip())
         return done.stdout.strip()
 
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for something that libvirt finds out: it writes its view of a domain anew then."""
+        with Changes(self.directory / "run" / "qemu") as changes:
+            while not condition():
+                assert changes.wait(PATIENCE), f"in vain: {what}"
+
     def restart_libvirtd(self) -> None:
-        """Kill libvirtd; the ground starts it again."""
-        pidfile = self.directory / "run" / "libvirtd.pid"
-        before = pidfile.read_text()
-        os.kill(outer_pid(f"{self.directory}/etc/libvirtd.conf"), signal.SIGKILL)
-        end = time.monotonic() + PATIENCE
-        while pidfile.read_text() in ("", before) and time.monotonic() < end:
-            time.sleep(0.05)
-        self._until_it_answers()
+        """Kill libvirtd; the ground starts it again, and who calls meanwhile waits for it."""
+        old = os.pidfd_open(outer_pid(f"{self.directory}/etc/libvirtd.conf"))
+        try:
+            signal.pidfd_send_signal(old, signal.SIGKILL)
+            assert select.select([old], [], [], PATIENCE)[0], "libvirtd does not die"
+        finally:
+            os.close(old)
+        self.virsh("version")
 
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._errors.close()
+
+
+class Changes:
+    """Tells when a file of a directory is written, replaced or removed (inotify)."""
+
+    _WRITTEN_MOVED_DELETED = 0x8 | 0x80 | 0x200
+
+    def __init__(self, directory: Path) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._fd: int = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+        path = os.fsencode(directory)
+        if libc.inotify_add_watch(self._fd, path, self._WRITTEN_MOVED_DELETED) < 0:
+            raise OSError(ctypes.get_errno(), "inotify_add_watch", str(directory))
+
+    def wait(self, seconds: int) -> bool:
+        """Until there was a change since the last wait; whether there was one."""
+        if not select.select([self._fd], [], [], seconds)[0]:
+            return False
+        os.read(self._fd, 1 << 16)
+        return True
+
+    def __enter__(self) -> Changes:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._fd)
 
 
 def outer_pid(words: str) -> int:
@@ -118,10 +157,7 @@ class Domain:
 
     def becomes(self, state: str) -> None:
         """Wait until that is the domain's state."""
-        end = time.monotonic() + PATIENCE
-        while self.state != state:
-            assert time.monotonic() < end, f"{self.name} is {self.state}, not {state}"
-            time.sleep(0.05)
+        self.host.until(lambda: self.state == state, f"{self.name} is to be {state}")
 
     def kill(self) -> None:
         """Kill the emulator, as the host's memory manager would."""

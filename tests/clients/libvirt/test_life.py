@@ -250,8 +250,8 @@ def test_the_guest_gives_memory_back(on_vmd: MakeDomain) -> None:
     subject = on_vmd()
     subject.does("start")
     subject.does("setmem", "32M", "--live")
-    while "actual 32768" not in subject.does("dommemstat"):
-        pass
+    smaller = "actual 32768"
+    subject.host.until(lambda: smaller in subject.does("dommemstat"), "the guest follows")
 
 
 def test_the_guest_lets_go_of_a_disk(host: Host, on_vmd: MakeDomain) -> None:
