@@ -9,7 +9,8 @@ loop and taken from on the sender's thread, never both at once: the migration al
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from itertools import islice
 
 PAGE_BITS = 12
 PAGE_SIZE = 1 << PAGE_BITS
@@ -26,10 +27,11 @@ Flags = dict[int, bytes | bytearray]
 class DirtyLog:
     """Pages written since the log was last taken. A writer marks after it has written."""
 
-    __slots__ = ("_chunks",)
+    __slots__ = ("_chunks", "_order")
 
     def __init__(self) -> None:
         self._chunks: Flags = {}
+        self._order: list[int] = []  # the keys of _chunks, sorted, as of the last question
 
     def mark(self, page: int, count: int) -> None:
         """Mark `count` pages from `page` on."""
@@ -55,7 +57,7 @@ class DirtyLog:
         first, last = start // CHUNK, (end - 1) // CHUNK
         numbers: Iterable[int] = range(first, last + 1)
         if last - first >= len(self._chunks):
-            numbers = sorted(n for n in list(self._chunks) if first <= n <= last)
+            numbers = self._numbers(first, last)
         begun: tuple[int, int] | None = None
         for number in numbers:
             flags, base = self._chunks.get(number, b""), number * CHUNK
@@ -71,9 +73,17 @@ class DirtyLog:
         if begun is not None:
             yield begun
 
+    def _numbers(self, first: int, last: int) -> Iterable[int]:
+        """The chunks that there are from `first` to `last`, ascending."""
+        order = self._order
+        if len(order) != len(self._chunks):  # they only ever come
+            order = self._order = sorted(self._chunks)
+        at = bisect_left(order, first)
+        return islice(order, at, bisect_right(order, last, at))
+
     def take(self) -> Flags:
         """The flags by chunk number; the log is empty afterwards."""
-        taken, self._chunks = self._chunks, {}
+        taken, self._chunks, self._order = self._chunks, {}, []
         return taken
 
 

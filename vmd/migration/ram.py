@@ -99,8 +99,10 @@ class RamSaver:
         self._detect_zero = detect_zero
         self._section_id = section_id
         self._named: RamBlock | None = None  # the block that CONTINUE refers to
-        self._pool: list[Any] = []  # buffers, used again for every part
-        self._pool_used = 0
+        # Buffers are used again for every part: large ones are fresh memory every time.
+        self._page_pool = _Pool(SLICE_PAGES, PAGE_RECORD)
+        self._zero_pool = _Pool(SLICE_ZEROS, ZERO_RECORD)
+        self._offsets: Any = None  # of the pages of a slice of zeros
         self._is_ending = False
         self._xbzrle = xbzrle
         self._syncs = 0
@@ -171,7 +173,8 @@ class RamSaver:
     def close(self) -> None:
         """Stop logging; to be called whatever becomes of the migration."""
         self._scan.close()
-        self._pool.clear()
+        self._page_pool.clear()
+        self._zero_pool.clear()
 
     def complaint(self, reason: str) -> str:
         """What else QEMU says on stderr when RAM cannot be written because of `reason`."""
@@ -184,7 +187,8 @@ class RamSaver:
 
     def pages(self, max_bytes: int) -> list[Buffer] | None:
         """Records of pending pages, at least one page's; None if no page is pending."""
-        self._pool_used = 0
+        self._page_pool.begin()
+        self._zero_pool.begin()
         left = min(max_bytes, PART_BYTES)
         made: list[Buffer] = []
         while left > 0 or not made:
@@ -209,6 +213,8 @@ class RamSaver:
 
         if self._xbzrle is not None and self._scan.rounds:
             return self._changes(self._xbzrle, block, runs)
+        if first_round and self._named is block and self._is_hole(block, runs):
+            return [self._zeros(*runs[0])]
         index = np.concatenate([np.arange(p, p + n, dtype=np.uint64) for p, n in runs])
         untouched = np.zeros(len(index), bool)
         if first_round:
@@ -266,8 +272,6 @@ class RamSaver:
         """Records of the pages `index`; those that are `untouched` are not read."""
         import numpy as np
 
-        if self._detect_zero and untouched.all():
-            return self._zeros(index)
         memory = np.frombuffer(block.view, np.uint8, block.size).reshape(-1, PAGE_SIZE)
         zero = untouched
         if self._detect_zero:
@@ -277,21 +281,30 @@ class RamSaver:
             return self._normal(memory, index)
         if not self._detect_zero:
             return self._unread(memory, index, untouched)
-        return self._zeros(index) if zero.all() else self._mixed(memory, index, zero)
+        return self._mixed(memory, index, zero)
 
-    def _zeros(self, index: Any) -> memoryview:
-        """Zero records of the pages `index`."""
+    def _is_hole(self, block: RamBlock, runs: list[tuple[int, int]]) -> bool:
+        """Whether the run holds nothing, and that is worth to be known."""
+        first, count = runs[0]
+        end, has_data = self._scan.extent_at(block, first)
+        return self._detect_zero and not has_data and first + count <= end
+
+    def _zeros(self, first: int, count: int) -> memoryview:
+        """Zero records of consecutive pages."""
         import numpy as np
 
-        self.duplicate += len(index)
-        out: Any = np.zeros((len(index), ZERO_RECORD), np.uint8)
-        out[:, :8] = _words(index, ZERO)
-        return memoryview(out).cast("B")
+        if self._offsets is None:
+            self._offsets = np.arange(SLICE_ZEROS, dtype=np.uint64) << PAGE_BITS
+        self.duplicate += count
+        out = self._zero_pool.take()
+        words: Any = np.ndarray((count,), ">u8", out, 0, (ZERO_RECORD,))
+        np.add(self._offsets[:count], np.uint64(first << PAGE_BITS | ZERO | CONTINUE), words)
+        return memoryview(out[:count]).cast("B")
 
     def _normal(self, memory: Any, index: Any) -> memoryview:
         """Page records of the pages `index`."""
         self.normal += len(index)
-        out = self._buffer()[: len(index)]
+        out = self._page_pool.take()[: len(index)]
         out[:, :8] = _words(index, PAGE)
         out[:, 8:] = _pick(memory, index)
         return memoryview(out).cast("B")
@@ -299,7 +312,7 @@ class RamSaver:
     def _unread(self, memory: Any, index: Any, untouched: Any) -> memoryview:
         """Page records where some pages are known to be zero but must be sent in full."""
         self.normal += len(index)
-        out = self._buffer()[: len(index)]
+        out = self._page_pool.take()[: len(index)]
         out[:, :8] = _words(index, PAGE)
         out[untouched, 8:] = 0
         out[~untouched, 8:] = memory[index[~untouched]]
@@ -312,27 +325,41 @@ class RamSaver:
         sizes = np.where(zero, ZERO_RECORD, PAGE_RECORD)
         ends = np.cumsum(sizes)
         starts = ends - sizes
-        out = self._buffer().reshape(-1)[: int(ends[-1])]
+        out = self._page_pool.take().reshape(-1)[: int(ends[-1])]
         # Windows at every byte: indexing with the records' starts scatters into all of them.
         heads = np.ndarray((len(out) - 7, 8), np.uint8, out, 0, (1, 1))
-        bodies = np.ndarray((len(out) - PAGE_SIZE + 1, PAGE_SIZE), np.uint8, out, 0, (1, 1))
-        normal = ~zero
         heads[starts] = _words(index, np.where(zero, ZERO, PAGE))
         out[starts[zero] + 8] = 0
-        bodies[starts[normal] + 8] = memory[index[normal]]
+        if not zero.all():
+            bodies = np.ndarray((len(out) - PAGE_SIZE + 1, PAGE_SIZE), np.uint8, out, 0, (1, 1))
+            bodies[starts[~zero] + 8] = memory[index[~zero]]
         count = int(np.count_nonzero(zero))
         self.duplicate += count
         self.normal += len(index) - count
         return memoryview(out)
 
-    def _buffer(self) -> Any:
-        """Room for a slice of page records, from the pool."""
+
+class _Pool:
+    """Buffers of `count` records each, zero at first; all are free again at `begin`."""
+
+    def __init__(self, count: int, length: int) -> None:
+        self._shape = (count, length)
+        self._buffers: list[Any] = []
+        self._used = 0
+
+    def begin(self) -> None:
+        self._used = 0
+
+    def take(self) -> Any:
         import numpy as np
 
-        if self._pool_used == len(self._pool):
-            self._pool.append(np.empty((SLICE_PAGES, PAGE_RECORD), np.uint8))
-        self._pool_used += 1
-        return self._pool[self._pool_used - 1]
+        if self._used == len(self._buffers):
+            self._buffers.append(np.zeros(self._shape, np.uint8))
+        self._used += 1
+        return self._buffers[self._used - 1]
+
+    def clear(self) -> None:
+        self._buffers.clear()
 
 
 def _words(index: Any, flags: Any) -> Any:

@@ -8,8 +8,6 @@ from QEMU's migration/ram.c (ram_load_precopy) and migration/xbzrle.c.
 from __future__ import annotations
 
 import errno
-import struct
-from functools import cache
 
 from vmd.memory.dirty import PAGE_SIZE
 from vmd.memory.ramblock import is_ignored, page_align
@@ -27,7 +25,14 @@ from vmd.migration.ram import (
     ZERO,
     ZERO_RECORD,
 )
-from vmd.migration.ram_in_place import MOST_PAGES, InPlace, Words, length_alike
+from vmd.migration.ram_in_place import MOST_PAGES, InPlace, Words
+from vmd.migration.ram_runs import (
+    MOST_ZEROS,
+    MOST_ZEROS_LARGE,
+    Vectors,
+    pages_alike,
+    zeros_alike,
+)
 from vmd.migration.source import LoadError, invalid, io_error, text
 from vmd.migration.stream import be64
 
@@ -41,10 +46,10 @@ if TYPE_CHECKING:
 
 _FLAGS = PAGE_SIZE - 1
 _IN_STREAM = ZERO | PAGE | XBZRLE | HOOK | MULTIFD_FLUSH  # never with mapped-ram
-_MOST_PAGES = 256  # records looked at together: about a MiB, or 36 KiB of zero records
-_MOST_ZEROS = 4096
+_MOST_PAGES = 256  # records looked at together: about a MiB
 _FEW = 8
 _FEWEST_IN_PLACE = 32
+_LONG_RUN = 2 << 20  # bytes of data after which it is likely that it goes on
 _LARGE = 4 << 30  # bytes of RAM from which on numpy is worth its import
 
 
@@ -71,14 +76,19 @@ class RamLoader:
         self._file = file
         self._made: list[RamBlock] = []
         self._block: RamBlock | None = None  # the one that CONTINUE refers to
-        self._next = 0  # behind the last run of pages
+        self._next = 0  # behind the last run of records
+        self._pages_from = -1  # where the run of data that ends there began, if it is data
         self._awaits_page = False
         self._words: Words | None = None
         self._reach = MOST_PAGES  # pages that are guessed about at once
         self._window = _FEW
-        self._is_large = sum(block.size for block in self.blocks) > _LARGE
-        if self._is_large:
+        self._pages_alike, self._zeros_alike = pages_alike, zeros_alike
+        self._most_zeros = MOST_ZEROS
+        if sum(block.size for block in self.blocks) > _LARGE:
             bring_numpy()
+            vectors = Vectors()
+            self._pages_alike, self._zeros_alike = vectors.pages_alike, vectors.zeros_alike
+            self._most_zeros = MOST_ZEROS_LARGE
 
     def load(self, source: Source, version: int) -> Parse[None]:
         """One section's records, up to its EOS; LoadError as the real thing refuses."""
@@ -110,7 +120,8 @@ class RamLoader:
         """Where to read the next bytes into, if they are likely to be a run of pages."""
         if not self._awaits_page or self._block is None:
             return None
-        if not InPlace.is_worth_it(self._block, self._next):
+        long = self._pages_from >= 0 and self._next - self._pages_from >= _LONG_RUN
+        if not long or not InPlace.is_worth_it(self._block, self._next):
             return None
         self._block.expect_data(self._next)
         if self._words is None:
@@ -204,11 +215,13 @@ class RamLoader:
             if fill:
                 raise invalid(f"Found a zero page with value {fill}")
             block.clear(address, PAGE_SIZE)
+            self._passed(address, 1, data=False)
             return
         if kind == PAGE:
             data = yield from source.take(PAGE_SIZE)
             if not source.failed:
                 block.view[address : address + PAGE_SIZE] = data
+                self._passed(address, 1, data=True)
         elif kind == XBZRLE:
             yield from _load_xbzrle(source, block, address)
         else:
@@ -252,74 +265,46 @@ class RamLoader:
         word = int.from_bytes(head[pos : pos + 8], "big")
         address, flags = word & ~_FLAGS, word & _FLAGS
         if flags == PAGE | CONTINUE:
-            stride, most = PAGE_RECORD, _MOST_PAGES
+            stride, most, alike = PAGE_RECORD, _MOST_PAGES, self._pages_alike
         elif flags == ZERO | CONTINUE:
-            stride, most = ZERO_RECORD, _MOST_ZEROS
+            stride, most, alike = ZERO_RECORD, self._most_zeros, self._zeros_alike
         else:
             return False
-        limit = min((len(head) - pos) // stride, (block.size - address) // PAGE_SIZE)
-        if limit < 1:
-            return False
-        count = self._run_length(head, pos, word, stride, min(limit, most, self._window))
+        whole = min((len(head) - pos) // stride, (block.size - address) // PAGE_SIZE)
+        limit = min(whole, most, self._window)
+        if limit > 1 and head[pos + stride : pos + stride + 8] != be64(word + PAGE_SIZE):
+            limit = 1
+        count = alike(head, pos, word, limit) if limit > 0 else 0
+        if not count:
+            return False  # also a zero page that is not zero: it is judged by itself
+        self._window = (
+            min(self._window * 8, MOST_ZEROS_LARGE) if count == limit and count > 1 else _FEW
+        )
         if flags & PAGE:
-            first, behind = pos + 8, pos + 8 + count * PAGE_RECORD
-            pages = [head[i : i + PAGE_SIZE] for i in range(first, behind, PAGE_RECORD)]
-            try:
-                block.put_pages(address, pages)
-            except OSError as error:
-                raise LoadError(error.errno or errno.EIO) from None
-            block.mark(address, count * PAGE_SIZE)
-        elif head[pos + 8 : pos + stride * count : stride].tobytes().count(0) != count:
-            return False  # somewhere in it a zero page is not zero: let it be found one by one
+            _put_pages(block, address, head[pos : pos + count * PAGE_RECORD])
         else:
             block.clear(address, count * PAGE_SIZE)
-        self._next = address + count * PAGE_SIZE
+        self._passed(address, count, data=bool(flags & PAGE))
         source.pos = pos + stride * count
         return True
 
-    def _run_length(self, head: memoryview, pos: int, word: int, stride: int, most: int) -> int:
-        """How many records from `pos` on are about consecutive pages; looks further by and by."""
-        following = pos + stride
-        expected = (word + PAGE_SIZE).to_bytes(8, "big") if most > 1 else b""
-        if most == 1 or head[following : following + 8] != expected:
-            self._window = _FEW
-            return 1
-        count_alike = _count_alike if self._is_large else _count_alike_plainly
-        count = count_alike(head, pos, word, stride, most)
-        self._window = min(self._window * 4, _MOST_ZEROS) if count == most else _FEW
-        return count
+    def _passed(self, address: int, count: int, *, data: bool) -> None:
+        """Note that so many pages from `address` on are done."""
+        if not data:
+            self._pages_from = -1
+        elif self._pages_from < 0 or address != self._next:
+            self._pages_from = address
+        self._next = address + count * PAGE_SIZE
 
 
-def _count_alike(head: memoryview, pos: int, word: int, stride: int, most: int) -> int:
-    """How many of `most` records' first words count up by pages from `word`."""
-    import numpy as np
-
-    words = np.ndarray((most,), ">u8", head, pos, (stride,))
-    same = words == np.arange(word, word + most * PAGE_SIZE, PAGE_SIZE, dtype=np.uint64)
-    return most if same.all() else int(same.argmin())
-
-
-def _count_alike_plainly(head: memoryview, pos: int, word: int, stride: int, most: int) -> int:
-    """The same without numpy: up to some GiB of RAM this is over before numpy is imported."""
-    if stride == ZERO_RECORD and most > _MOST_PAGES:
-        expected = _zero_records(word, most)
-        return max(length_alike(head[pos : pos + len(expected)], expected) // ZERO_RECORD, 1)
-    words = b"".join([head[i : i + 8] for i in range(pos, pos + most * stride, stride)])
-    expected = struct.pack(f">{most}Q", *range(word, word + most * PAGE_SIZE, PAGE_SIZE))
-    return length_alike(words, expected) // 8
-
-
-def _zero_records(word: int, count: int) -> bytes:
-    """Records of zero pages whose first words count up from `word`, by arithmetic on one number."""
-    steps, ones = _steps()
-    return (steps + word * ones).to_bytes(_MOST_ZEROS * ZERO_RECORD, "big")[: count * ZERO_RECORD]
-
-
-@cache
-def _steps() -> tuple[int, int]:
-    """As many records as are looked at together: each with its page's offset, and each with 1."""
-    offsets = b"".join([be64(i * PAGE_SIZE) + b"\0" for i in range(_MOST_ZEROS)])
-    return int.from_bytes(offsets, "big"), int.from_bytes((be64(1) + b"\0") * _MOST_ZEROS, "big")
+def _put_pages(block: RamBlock, address: int, records: memoryview) -> None:
+    pages = [records[i : i + PAGE_SIZE] for i in range(8, len(records), PAGE_RECORD)]
+    count = len(pages)
+    try:
+        block.put_pages(address, pages)
+    except OSError as error:
+        raise LoadError(error.errno or errno.EIO) from None
+    block.mark(address, count * PAGE_SIZE)
 
 
 def _resize(block: RamBlock, length: int) -> None:
