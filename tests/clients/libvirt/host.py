@@ -60,10 +60,14 @@ class Host:
         self._errors.seek(0)
         return self._errors.read().decode().strip()
 
+    @property
+    def uri(self) -> str:
+        """Where its libvirtd is reached."""
+        return f"qemu+unix:///system?socket={self.directory / 'run' / 'libvirt-sock'}"
+
     def virsh(self, *words: str) -> str:
         """What virsh prints; VirshError if it fails."""
-        socket = self.directory / "run" / "libvirt-sock"
-        command = ["virsh", "--connect", f"qemu+unix:///system?socket={socket}", *words]
+        command = ["virsh", "--connect", self.uri, *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         if done.returncode:
             raise VirshError(done.stderr.strip())
@@ -117,6 +121,16 @@ class Changes:
 
     def __exit__(self, *exception: object) -> None:
         os.close(self._fd)
+
+
+def python_with_libvirt() -> str:
+    """A Python that has libvirt-python: this one, or the system's."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        if Path(python).exists():
+            command = [python, "-c", "import libvirt"]
+            if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+                return python
+    raise Missing("libvirt-python is not installed")
 
 
 def outer_pid(words: str) -> int:

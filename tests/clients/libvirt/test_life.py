@@ -15,68 +15,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clients.libvirt.host import Domain, Host, Missing, VirshError
-from tests.differential.stage import find_vmd
+from tests.clients.libvirt.host import VirshError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.differential.stage import Program
-
-    MakeDomain = Callable[..., Domain]
+    from tests.clients.libvirt.conftest import MakeDomain
+    from tests.clients.libvirt.host import Host
 
 MIB = 1 << 20
 CONSOLE = "<console type='pty'/>"
-NUMBERS = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    try:
-        host = Host(tmp_path_factory.mktemp("lv"))
-    except Missing as missing:
-        if os.environ.get("VMD_REQUIRE_LIBVIRT") == "1":
-            pytest.fail(f"{missing}, and VMD_REQUIRE_LIBVIRT=1 asks for it")
-        pytest.skip(str(missing))
-    yield host
-    host.close()
-
-
-@pytest.fixture(params=["vmd", "qemu"])
-def emulator(request: pytest.FixtureRequest) -> str:
-    if request.param == "vmd":
-        return find_vmd().argv[0]
-    qemu: Program = request.getfixturevalue("qemu")
-    return qemu.argv[0]
-
-
-@pytest.fixture
-def domain(host: Host, emulator: str) -> Iterator[MakeDomain]:
-    """Makes domains on the emulator in turn."""
-    yield from _domains(host, emulator)
-
-
-@pytest.fixture
-def on_vmd(host: Host) -> Iterator[MakeDomain]:
-    """Makes domains whose guest takes part."""
-    yield from _domains(host, find_vmd().argv[0])
-
-
-def _domains(host: Host, emulator: str) -> Iterator[MakeDomain]:
-    made: list[Domain] = []
-
-    def make(devices: str = CONSOLE) -> Domain:
-        name = f"d{os.getpid()}-{next(NUMBERS)}"
-        made.append(Domain(host, name, emulator, devices))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.forget()
+IMAGES = itertools.count(1)
 
 
 def raw_disk(host: Host, size: int = 8 * MIB) -> str:
-    path = host.directory / f"raw{next(NUMBERS)}.img"
+    path = host.directory / f"raw{next(IMAGES)}.img"
     with path.open("wb") as image:
         image.truncate(size)
     return (
@@ -88,7 +39,7 @@ def raw_disk(host: Host, size: int = 8 * MIB) -> str:
 def qcow2_disk(host: Host, size: int = 16 * MIB) -> str:
     """A disk whose image is empty, and as small as such an image can be."""
     cluster = 1 << 16
-    path = host.directory / f"q{next(NUMBERS)}.qcow2"
+    path = host.directory / f"q{next(IMAGES)}.qcow2"
     image = bytearray(4 * cluster)
     fields = (b"QFI\xfb", 3, 0, 0, 16, size, 0, 1, 3 * cluster, cluster, 1, 0, 0, 0, 0, 0, 4, 104)
     struct.pack_into(">4sIQIIQIIQQIIQQQQII", image, 0, *fields)
