@@ -114,9 +114,13 @@ class Hmp:
 
     `cpu_index` is its default CPU, None until one was chosen. `preconfig()` tells whether the
     machine does not exist yet. `terminal` is None where nobody types (human-monitor-command).
+    `fds` are the descriptors that it was given, by name; `take_fd` hands over the last one sent.
     """
 
-    __slots__ = ("_write", "cpu_index", "machine", "preconfig", "registry", "terminal")
+    __slots__ = (
+        *("_write", "cpu_index", "fds", "machine", "preconfig"),
+        *("registry", "take_fd", "terminal"),
+    )
 
     def __init__(
         self,
@@ -133,6 +137,8 @@ class Hmp:
         self.terminal = terminal
         self.preconfig = preconfig or bool
         self.cpu_index = cpu_index
+        self.fds: dict[str, int] = {}
+        self.take_fd: Callable[[], int | None] = _nothing
         self._write = write
 
     @property
@@ -178,6 +184,10 @@ class Hmp:
             self.print("terminal does not support password prompting\n")
         else:
             self.terminal.read_password(receive)
+
+
+def _nothing() -> None:
+    return None
 
 
 def discard(text: str) -> None:

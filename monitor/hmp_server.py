@@ -39,6 +39,7 @@ class HmpMonitor:
             preconfig=lambda: dispatcher.preconfig,
             version=version,
         )
+        self.session.hmp.take_fd = backend.take_fd
         self._congested = False
         self._paused = False
         self._open = False

@@ -8,7 +8,7 @@ is a pause while it is not empty.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qapi.error import QmpError
 
@@ -25,32 +25,75 @@ DEFAULT_HOLD_MS = 10
 QUEUE_LIMIT = 1024
 """Keys and pauses beyond that are lost."""
 
-OF_A_PC = ("key", "btn", "rel")
-"""The kinds of events that somebody takes: a PS/2 keyboard and a PS/2 mouse."""
+KEYBOARD, MOUSE, TABLET = ("key",), ("btn", "rel"), ("btn", "abs")
+OF_A_PC = (("QEMU PS/2 Keyboard", KEYBOARD), ("QEMU PS/2 Mouse", MOUSE))
+
+
+class Taker(NamedTuple):
+    """A device that takes some kinds of events, and its number; `owner` is None for a board's."""
+
+    number: int
+    name: str
+    kinds: tuple[str, ...]
+    owner: object
+
+    @property
+    def is_mouse(self) -> bool:
+        return "btn" in self.kinds
+
+    @property
+    def is_absolute(self) -> bool:
+        return "abs" in self.kinds
 
 
 class Input:
-    """The keyboard and the mouse of one machine.
+    """Keyboards and mice of one machine; of `takers` that take the same the first one gets it.
 
-    `kinds` are the events that it takes. `live()` tells whether the guest is there to notice.
+    `live()` tells whether the guest is there to notice.
     """
 
     def __init__(
-        self, kinds: Sequence[str], clock: Clock, tracer: Tracer, live: Callable[[], bool]
+        self,
+        names: Sequence[tuple[str, tuple[str, ...]]],
+        clock: Clock,
+        tracer: Tracer,
+        live: Callable[[], bool],
     ) -> None:
-        self._kinds = kinds
+        self.takers: list[Taker] = []
+        self._count = 0
+        for name, kinds in names:
+            self.add(name, kinds)
         self._clock = clock
         self._tracer = tracer
         self._live = live
         self.buttons = 0  # which are pressed by hand, as bits
         self._queue: deque[InputEvent | int] = deque()  # events, and pauses in ms
 
+    def add(self, name: str, kinds: tuple[str, ...], owner: object = None) -> None:
+        """A device is there; numbers are never given twice."""
+        self._count += 1
+        self.takers.append(Taker(self._count, name, kinds, owner))
+
+    def remove(self, owner: object) -> None:
+        self.takers = [taker for taker in self.takers if taker.owner is not owner]
+
+    def choose(self, index: int) -> None:
+        """Make a mouse the one that gets what happens; QmpError if there is none such."""
+        for taker in self.takers:
+            if taker.number == index:
+                if not taker.is_mouse:
+                    raise QmpError(f"Input device '{taker.name}' is not a mouse")
+                self.takers.remove(taker)
+                self.takers.insert(0, taker)
+                return
+        raise QmpError(f"Mouse at index '{index}' not found")
+
     def send(self, events: Sequence[InputEvent]) -> None:
         """Let all of them happen at once, or none: QmpError."""
         if not self._live():
             raise QmpError("VM not running")
         for event in events:
-            if event["type"] not in self._kinds:
+            if not any(event["type"] in taker.kinds for taker in self.takers):
                 raise QmpError(f"Input handler not found for event type {event['type']}")
         self.happen(*events)
 

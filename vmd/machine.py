@@ -117,6 +117,7 @@ class Machine:
         self.memory_slots = setup.memory_slots
         self.properties = setup.properties
         self.boot = setup.boot
+        self.boot_devices = ""  # the order that boot_set has left in the simulated CMOS
         self.all_blocks = setup.all_blocks
         self.backends = setup.backends
         self.objects = setup.objects

@@ -28,6 +28,8 @@ _TEXT = (
     (re.compile(r"^pages-per-second: \d+$", re.M), "pages-per-second: <n>"),
     (re.compile(r"10\.0\.2(?:Debian \S+|vmd \S+)$", re.M), "10.0.2<package>"),
     (re.compile(r"0x[0-9a-f]{16}(?=  r[wo])"), "<host address>"),
+    (re.compile(r"^(Host \w+ address for \S+ \(\S+\) is) 0x[0-9a-f]+$", re.M), r"\1 <address>"),
+    (re.compile(r"\bthread_id=\d+$", re.M), "thread_id=<n>"),
     (
         re.compile(r"^((?:transferred|precopy|downtime) ram): \d+ kbytes$", re.M),
         r"\1: <n> kbytes",

@@ -101,3 +101,15 @@ def images(stage: Stage) -> None:
         image.truncate(8 * MIB)
     qcow2(stage.file("b.qcow2"), 16 * MIB)
     qcow2(stage.file("c.qcow2"), 8 * MIB, "a.img")
+
+
+FEWER_CHOICES = ("dump-guest-memory", "netdev_add")
+"""Commands that say what may be chosen, of which vmd has less than QEMU."""
+
+
+def explained(rows: list[str]) -> list[str]:
+    """Of a help screen what stands before each explanation, which is in a program's own words."""
+    entries = [row.partition(" -- ")[0] for row in rows if " -- " in row]
+    return [
+        entry.partition(" ")[0] if entry.startswith(FEWER_CHOICES) else entry for entry in entries
+    ]

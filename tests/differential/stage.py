@@ -326,7 +326,8 @@ class Stage:
             wire = Wire(process.stdout.fileno(), process.stdin.fileno())
             machine.human = Human(wire, self._note_screen)
         elif human == "pty":
-            machine.human = Human(Wire(terminal, terminal), self._note_screen, enter=b"\r")
+            wire = Wire(terminal, terminal)
+            machine.human = Human(wire, self._note_screen, enter=b"\r", lines=Human.LINES)
         return machine
 
     def _terminal(self) -> tuple[int, str]:

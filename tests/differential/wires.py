@@ -238,12 +238,15 @@ class Human:
     """Someone at the human monitor, who reads the screen and types."""
 
     COLUMNS, LINES = 160, 1000
+    PAPER = 30000  # lines, where no terminal has a say
 
-    def __init__(self, wire: Wire, note: Callable[[str], None], enter: bytes = b"\n") -> None:
+    def __init__(
+        self, wire: Wire, note: Callable[[str], None], enter: bytes = b"\n", lines: int = PAPER
+    ) -> None:
         self._wire = wire
         self._note = note
         self._enter = enter
-        self._screen = _Paper(self.COLUMNS, self.LINES, wire.write)
+        self._screen = _Paper(self.COLUMNS, lines, wire.write)
         self._stream = pyte.ByteStream(self._screen)
         self._row = 0
 

@@ -23,6 +23,7 @@ _NAME = r"[a-zA-Z][a-zA-Z0-9_.-]{0,30}"
 _GIB = 1 << 30
 _MOST_TABLE = 1 << 20
 DRIVERS = ("file", "raw", "qcow2", "null-co", "null-aio")
+_TOLD_OF_NULL = ("read-zeroes", "driver", "size")
 
 
 class Node:
@@ -236,7 +237,11 @@ class Nodes:
         if node.driver == "file":
             node.open(str(options["filename"]), self._open_file)
         elif node.driver.startswith("null-"):
+            # Options beyond its name make the node's name a JSON one.
+            told = [f'"{key}": {_json(options[key])}' for key in _TOLD_OF_NULL if key in options]
             node.filename = f"{node.driver}://"
+            if len(told) > 1:
+                node.filename = f"json:{{{', '.join(told)}}}"
             node.virtual_size = int(options.get("size", _GIB))
         else:
             node.file = self._child(node, options["file"])
@@ -283,3 +288,9 @@ class Nodes:
     def _own_name(self) -> str:
         self._count += 1
         return f"#block{self._count:03d}"
+
+
+def _json(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else f'"{value}"'

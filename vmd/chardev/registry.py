@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, MutableMapping
 
     from vmd.chardev.chardev import Chardev, Host
+    from vmd.chardev.options import ChardevOptions
 
 
 class Chardevs:
@@ -85,6 +86,14 @@ class Chardevs:
             raise QmpError(f"Failed to add chardev '{label}': {error.desc}") from None
         _start(device)
         return _to_tell(device)
+
+    async def plug_options(self, options: ChardevOptions, fds: MutableMapping[str, int]) -> None:
+        """What the human monitor's chardev-add does: a multiplexer may stand in front."""
+        label, backend, mux = options
+        if label in self._devices:
+            text = f"attempt to add duplicate property '{label}' to object (type 'container')"
+            raise QmpError(text)
+        _start(await self.add(label, _with_fd(backend, fds), mux))
 
     async def change(
         self, label: str, backend: Mapping[str, Any], fds: MutableMapping[str, int]

@@ -128,7 +128,7 @@ def object_(state: Parsing, where: str, arg: str) -> None:
 
 
 def device(state: Parsing, where: str, arg: str) -> None:
-    from vmd.cli.plug import device_help
+    from vmd.devices.device_help import device_help
     from vmd.devices.values import Written
 
     if arg.startswith("{"):
@@ -141,7 +141,7 @@ def device(state: Parsing, where: str, arg: str) -> None:
         words: dict[str, object] = {name: Written(value) for name, value in options.pairs}
         words |= {} if options.id is None else {"id": options.id}
         request = DeviceRequest(where, words, False)
-        text = device_help(request)
+        text = device_help(words)
         if text is not None:
             raise Quit(0, text)
     state.config.devices.append(request)

@@ -6,7 +6,6 @@ import fcntl
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
-from vmd.cli.config import DeviceRequest
 
 if TYPE_CHECKING:
     from vmd.cli.config import Config
@@ -54,32 +53,3 @@ def add_fd(fdsets: FdSets, options: Options) -> None:
     except (OSError, OverflowError):
         raise QmpError("fd is not valid or already in use") from None
     fdsets.add(own, number, options.get("opaque"))
-
-
-def device_help(request: DeviceRequest) -> str | None:
-    """What `-device help` and `-device TYPE,help` print; None if no help is wanted."""
-    from vmd.devices import catalog
-
-    driver = request.options.get("driver")
-    if driver in ("help", "?"):
-        lines = []
-        for name in catalog.names():
-            kind = catalog.find(name)
-            if kind is not None and kind.pluggable:
-                bus = f", bus {kind.bus}" if kind.bus else ""
-                alias = f', alias "{kind.alias}"' if kind.alias else ""
-                lines.append(f'name "{kind.name}"{bus}{alias}\n')
-        return "".join(lines)
-    kind = catalog.find(str(driver))
-    if kind is None or not ("help" in request.options or "?" in request.options):
-        return None
-    lines = [f"{kind.name} options:\n"]
-    for name, info in sorted(kind.properties.items()):
-        if kind.settable(name) is not None:
-            default = "" if info.default is None else f" (default: {_told(info.default)})"
-            lines.append(f"  {f'{name}=<{info.type}>':<24}{default}".rstrip() + "\n")
-    return "".join(lines)
-
-
-def _told(value: object) -> object:
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value

@@ -125,3 +125,8 @@ def is_device_block(idstr: str) -> bool:
     except `pc.ram` itself.
     """
     return "/" in idstr or (idstr.startswith("pc.") and idstr != "pc.ram")
+
+
+def is_rom(idstr: str) -> bool:
+    """Whether a RAM block holds what the guest cannot write: firmware, and tables for it."""
+    return idstr in ("pc.bios", "pc.rom") or idstr.startswith("/rom@") or idstr.endswith(".rom")

@@ -14,34 +14,57 @@ from vmd.devices import values
 from vmd.options import check_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import Iterator, Mapping, MutableMapping
 
     from vmd.devices.bus import Device
     from vmd.machine import Machine
+
+MAC_PREFIX, FIRST_MAC = "52:54:00:12:34:", 0x56
 
 
 class Netdev:
     """A backend. `fds` are the queues of a tap interface; `user` is the device that has it."""
 
-    __slots__ = ("fds", "kind", "link", "name", "user")
+    __slots__ = ("fds", "kind", "link", "name", "options", "user")
 
-    def __init__(self, name: str, kind: str, fds: list[int]) -> None:
+    def __init__(self, name: str, options: Mapping[str, Any], fds: list[int]) -> None:
         self.name = name
-        self.kind = kind
+        self.kind = str(options["type"])
+        self.options = options
         self.fds = fds
         self.link = True
-        self.user: Device | None = None
+        self.user: Nic | None = None
 
     def close(self) -> None:
         while self.fds:
             os.close(self.fds.pop())
 
 
+class Nic:
+    """A network device's end of its cable. `peer` is the backend, even one that is deleted."""
+
+    __slots__ = ("device", "name", "peer")
+
+    def __init__(self, device: Device, name: str, peer: Netdev | None) -> None:
+        self.device = device
+        self.name = name
+        self.peer = peer
+
+    @property
+    def mac(self) -> str:
+        return str(self.device.values["mac"])
+
+
 class Networks:
-    """All backends of a machine, by name."""
+    """All backends of a machine, by name; and all that hangs on cables, in order of appearance.
+
+    Hubs stay when their ports are gone.
+    """
 
     def __init__(self) -> None:
         self.by_name: dict[str, Netdev] = {}
+        self.ends: list[Netdev | Nic] = []
+        self.hubs: list[int] = []
 
     def add(self, options: Mapping[str, Any], named_fds: MutableMapping[str, int]) -> None:
         """Make a backend from the schema's Netdev; QmpError if it cannot be."""
@@ -52,14 +75,48 @@ class Networks:
         fds: list[int] = []
         if options["type"] == "tap":
             fds = _queues(options, named_fds)
-        self.by_name[name] = Netdev(name, str(options["type"]), fds)
+        self.by_name[name] = netdev = Netdev(name, options, fds)
+        self.ends.append(netdev)
+        if netdev.kind == "hubport" and options["hubid"] not in self.hubs:
+            self.hubs.append(options["hubid"])
 
     def remove(self, name: str) -> None:
         """Remove a backend; a device that has it loses its peer."""
         netdev = self.by_name.pop(name, None)
         if netdev is None:
             raise QmpError(f"Device '{name}' not found", DEVICE_NOT_FOUND)
+        self.ends.remove(netdev)
         netdev.close()
+
+    def plug(self, device: Device) -> None:
+        """A network device is there: it has an address and a name, and perhaps a backend."""
+        if "mac" not in device.given:
+            device.values["mac"] = self._free_mac()
+        kind = device.type.name
+        count = sum(nic.device.type.name == kind for nic in self.nics())
+        name = device.id or f"{kind}.{count}"
+        netdev = self.by_name.get(str(device.values.get("netdev", "")))
+        nic = Nic(device, name, netdev)
+        if netdev is not None:
+            netdev.user = nic
+        self.ends.append(nic)
+
+    def unplug(self, device: Device) -> None:
+        for nic in list(self.nics()):
+            if nic.device is device:
+                self.ends.remove(nic)
+                if nic.peer is not None:
+                    nic.peer.user = None
+
+    def nics(self) -> Iterator[Nic]:
+        """The network devices."""
+        return (end for end in self.ends if isinstance(end, Nic))
+
+    def _free_mac(self) -> str:
+        """The first address of QEMU's own that no device has."""
+        taken = {nic.mac.lower().replace("-", ":") for nic in self.nics()}
+        own = (f"{MAC_PREFIX}{last:02x}" for last in range(FIRST_MAC, 0xFF))
+        return next((mac for mac in own if mac not in taken), f"{MAC_PREFIX}ff")
 
     def attach(self, device: Device, name: str) -> None:
         netdev = self.by_name.get(name)
@@ -67,12 +124,6 @@ class Networks:
             raise values.not_there(device.type, "netdev", name)
         if netdev.user is not None:
             raise values.taken(device.type, "netdev", name)
-        netdev.user = device
-
-        def release() -> None:
-            netdev.user = None
-
-        device.releases.append(release)
 
     def close(self) -> None:
         for netdev in self.by_name.values():
@@ -85,10 +136,11 @@ def set_link(machine: Machine, name: str, *, up: bool) -> None:
     if netdev is not None:
         netdev.link = up
         return
-    device = machine.devices.named.get(name)
-    if device is None or "netdev" not in device.type.properties:
-        raise QmpError(f"Device '{name}' not found", DEVICE_NOT_FOUND)
-    device.place["link"] = up
+    for nic in machine.networks.nics():
+        if nic.name == name:
+            nic.device.place["link"] = up
+            return
+    raise QmpError(f"Device '{name}' not found", DEVICE_NOT_FOUND)
 
 
 def _queues(options: Mapping[str, Any], named: MutableMapping[str, int]) -> list[int]:

@@ -21,6 +21,15 @@ _ONE_OF_A_KIND = {
     "vmgenid": "at most one vmgenid device is permitted",
     "pvpanic": "duplicate fw_cfg file name: etc/pvpanic-port",
 }
+# Those that take what a client presses and moves, and how they are called there.
+_INPUTS = {
+    "usb-kbd": ("QEMU HID Keyboard", ("key",)),
+    "usb-mouse": ("QEMU HID Mouse", ("btn", "rel")),
+    "usb-tablet": ("QEMU HID Tablet", ("btn", "abs")),
+    "virtio-keyboard-pci": ("QEMU Virtio Keyboard", ("key",)),
+    "virtio-mouse-pci": ("QEMU Virtio Mouse", ("btn", "rel")),
+    "virtio-tablet-pci": ("QEMU Virtio Tablet", ("btn", "abs")),
+}
 _CHASSIS = ("pcie-root-port", "ioh3420", "xio3130-downstream")
 
 
@@ -62,6 +71,10 @@ def finish(machine: Machine, devices: Devices, device: Device) -> None:
 
         devices.balloon = Balloon(machine)
         device.own = devices.balloon.properties()
+    elif "netdev" in device.type.properties:
+        machine.networks.plug(device)
+    elif device.type.name in _INPUTS:
+        machine.input.add(*_INPUTS[device.type.name], device)
 
 
 def undo(machine: Machine, devices: Devices, device: Device) -> None:
@@ -70,6 +83,10 @@ def undo(machine: Machine, devices: Devices, device: Device) -> None:
         machine.serial = lambda data: None
     elif device.type.name.startswith("virtio-balloon-pci"):
         devices.balloon = None
+    elif "netdev" in device.type.properties:
+        machine.networks.unplug(device)
+    elif device.type.name in _INPUTS:
+        machine.input.remove(device)
 
 
 def refuse_removal(machine: Machine, path: str) -> None:

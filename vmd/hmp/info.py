@@ -62,7 +62,7 @@ def info_chardev(machine: Machine, hmp: Hmp) -> None:
 
 def info_cpus(machine: Machine, hmp: Hmp) -> None:
     for cpu in machine_commands.query_cpus_fast(machine):
-        mark = "*" if cpu["cpu-index"] == 0 else " "
+        mark = "*" if cpu["cpu-index"] == (hmp.cpu_index or 0) else " "
         hmp.print(f"{mark} CPU #{cpu['cpu-index']}: thread_id={cpu['thread-id']}\n")
 
 
@@ -83,6 +83,41 @@ def info_memory_size_summary(machine: Machine, hmp: Hmp) -> None:
     summary = machine_commands.query_memory_size_summary(machine)
     hmp.print(f"base memory: {summary['base-memory']}\n")
     hmp.print(f"plugged memory: {summary['plugged-memory']}\n")
+
+
+def info_memory_devices(machine: Machine, hmp: Hmp) -> None:
+    """Observed from hw/core/machine-hmp-cmds.c."""
+    devices: Any = machine_commands.query_memory_devices(machine)
+    for device in devices:
+        value = device["data"]
+        hmp.print(f'Memory device [{device["type"]}]: "{value.get("id", "")}"\n')
+        for name, text in (("addr", f"0x{value['addr']:x}"), ("slot", value.get("slot"))):
+            hmp.print(f"  {name}: {text}\n")
+        for name in ("node", "size", "memdev"):
+            hmp.print(f"  {name}: {value[name]}\n")
+        for name in ("hotplugged", "hotpluggable"):
+            hmp.print(f"  {name}: {true_false(value[name])}\n")
+
+
+def info_hotpluggable_cpus(machine: Machine, hmp: Hmp) -> None:
+    """Observed from hw/core/machine-hmp-cmds.c."""
+    slots: Any = machine_commands.query_hotpluggable_cpus(machine)
+    hmp.print("Hotpluggable CPUs:\n")
+    for slot in slots:
+        hmp.print(f'  type: "{slot["type"]}"\n')
+        hmp.print(f'  vcpus_count: "{slot["vcpus-count"]}"\n')
+        if "qom-path" in slot:
+            hmp.print(f'  qom_path: "{slot["qom-path"]}"\n')
+        hmp.print("  CPUInstance Properties:\n")
+        for name in _PLACES:
+            if name in slot["props"]:
+                hmp.print(f'    {name}: "{slot["props"][name]}"\n')
+
+
+_PLACES = (
+    *("node-id", "drawer-id", "book-id", "socket-id", "die-id", "cluster-id", "module-id"),
+    *("core-id", "thread-id"),
+)
 
 
 def info_ramblock(machine: Machine, hmp: Hmp) -> None:
@@ -109,6 +144,13 @@ COMMANDS = [
     _info("cpus", "show the virtual CPUs", info_cpus),
     _info("memdev", "show the memory backends", info_memdev, preconfig=True),
     _info("memory_size_summary", "show how much memory there is", info_memory_size_summary),
+    _info("memory-devices", "show the memory modules", info_memory_devices),
+    _info(
+        "hotpluggable-cpus",
+        "show which CPUs may be plugged",
+        info_hotpluggable_cpus,
+        preconfig=True,
+    ),
     _info("numa", "show the nodes of memory and CPUs", info_numa),
     _info("ramblock", "show the blocks that RAM consists of", info_ramblock),
     _info("history", "show the lines typed so far", hmp_info_history, preconfig=True),

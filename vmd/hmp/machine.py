@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from monitor.hmp import Hmp
     from vmd.machine import Machine
 
+MOST_BOOT_DEVICES = 3
+BOOT_DEVICES = "abcdn"
 BUTTONS = {"left": 1, "middle": 4, "right": 2}
 
 
@@ -32,15 +34,29 @@ def watchdog_action(machine: Machine, hmp: Hmp, action: str) -> None:
     run_state.watchdog_set_action(machine, action)
 
 
-def memsave(machine: Machine, hmp: Hmp, val: int, size: int, filename: str) -> None:
+def boot_set(machine: Machine, hmp: Hmp, bootdevice: str) -> None:
+    """Observed from system/bootdevice.c and hw/i386/pc.c. There is no firmware to read it."""
     if not machine.board.has_cpus:
-        hmp.print("No CPU available\n")
+        hmp.print("no function defined to set boot device list for this architecture\n")
         return
-    commands.memsave(machine, val, size, filename, hmp.cpu_index)
-
-
-def pmemsave(machine: Machine, hmp: Hmp, val: int, size: int, filename: str) -> None:
-    commands.pmemsave(machine, val, size, filename)
+    for place, letter in enumerate(bootdevice):
+        wrong = None
+        if not "a" <= letter <= "p":
+            wrong = f"Invalid boot device '{letter}'"
+        elif letter in bootdevice[:place]:
+            wrong = f"Boot device '{letter}' was given twice"
+        if wrong is not None:
+            hmp.print(f"{wrong}\n")
+            return
+    if len(bootdevice) > MOST_BOOT_DEVICES:
+        hmp.print("Too many boot devices for PC\n")
+        return
+    for letter in bootdevice:
+        if letter not in BOOT_DEVICES:
+            hmp.print(f"Invalid boot device for PC: '{letter}'\n")
+            return
+    machine.boot_devices = bootdevice
+    hmp.print(f"boot device list now set to {bootdevice}\n")
 
 
 def sendkey(machine: Machine, hmp: Hmp, keys: str, hold_time: int | None = None) -> None:
@@ -67,6 +83,10 @@ def mouse_button(machine: Machine, hmp: Hmp, button_state: int) -> None:
             events.append({"type": "btn", "data": {"button": name, "down": down}})
     machine.input.buttons = button_state
     machine.input.happen(*events)
+
+
+def mouse_set(machine: Machine, hmp: Hmp, index: int) -> None:
+    machine.input.choose(index)
 
 
 def mouse_move(
@@ -116,7 +136,8 @@ def info_iothreads(machine: Machine, hmp: Hmp) -> None:
 
 
 def info_balloon(machine: Machine, hmp: Hmp) -> None:
-    commands.query_balloon(machine)
+    actual: Any = commands.query_balloon(machine)["actual"]
+    hmp.print(f"balloon: actual={actual >> 20}\n")
 
 
 def info_vm_generation_id(machine: Machine, hmp: Hmp) -> None:
@@ -138,9 +159,24 @@ def info_vnc(machine: Machine, hmp: Hmp) -> None:
         hmp.print("None\n")
 
 
+def info_spice(machine: Machine, hmp: Hmp) -> None:
+    if not ui.query_spice(machine)["enabled"]:
+        hmp.print("Server: disabled\n")
+
+
+def info_usb(machine: Machine, hmp: Hmp) -> None:
+    """Observed from hw/usb/bus.c."""
+    from vmd.devices import usb
+
+    hmp.print(usb.text(machine))
+
+
 COMMANDS = [
     HmpCommand("nmi", "", "", "inject an NMI", nmi),
     HmpCommand("balloon", "value:M", "target", "ask the guest for memory (in MB)", balloon),
+    HmpCommand(
+        "boot_set", "bootdevice:s", "bootdevice", "choose what to boot from, in order", boot_set
+    ),
     HmpCommand(
         "watchdog_action",
         "action:s",
@@ -149,16 +185,13 @@ COMMANDS = [
         watchdog_action,
     ),
     HmpCommand(
-        "memsave", "val:l,size:i,filename:s", "addr size file", "save what a CPU sees", memsave
-    ),
-    HmpCommand(
-        "pmemsave", "val:l,size:i,filename:s", "addr size file", "save physical memory", pmemsave
-    ),
-    HmpCommand(
         "sendkey", "keys:s,hold-time:i?", "keys [hold_ms]", "press keys, as in ctrl-alt-f1", sendkey
     ),
     HmpCommand(
         "mouse_button", "button_state:i", "state", "press buttons (1=L, 2=M, 4=R)", mouse_button
+    ),
+    HmpCommand(
+        "mouse_set", "index:i", "index", "choose the mouse that gets what happens", mouse_set
     ),
     HmpCommand(
         "mouse_move", "dx_str:s,dy_str:s,dz_str:s?", "dx dy [dz]", "move the mouse", mouse_move
@@ -177,5 +210,7 @@ INFO = [
     HmpCommand("balloon", "", "", "show how much memory the guest has", info_balloon),
     HmpCommand("vm-generation-id", "", "", "show the VM generation ID", info_vm_generation_id),
     HmpCommand("mice", "", "", "show which mouse gets what happens", info_mice),
+    HmpCommand("spice", "", "", "show the SPICE server", info_spice),
+    HmpCommand("usb", "", "", "show the guest's USB devices", info_usb),
     HmpCommand("vnc", "", "", "show the VNC servers", info_vnc),
 ]

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from qapi.error import DEVICE_NOT_ACTIVE, QmpError
-from vmd.devices.board import BOARDS
+from vmd.devices.board import BOARDS, is_rom
 from vmd.machine import NIL_UUID
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def x_query_ramblock(machine: Machine) -> dict[str, str]:
     for block, offset in machine.ram_offsets():
         numbers = (offset, block.size, block.max_size, block.address())
         columns = " ".join(f"0x{number:016x}" for number in numbers)
-        access = "ro" if block.readonly else "rw"
+        access = "ro" if block.readonly or is_rom(block.idstr) else "rw"
         page = f"{block.page_size >> 10} KiB"
         name = block.idstr if block in machine.ram_blocks else ""
         lines.append(f"{name:>24} {page:>8}  {columns} {access:>3}")

@@ -65,10 +65,16 @@ def _create(machine: Machine, filename: str) -> int:
 
 
 def query_mice(machine: Machine) -> list[dict[str, object]]:
-    if not machine.board.has_cpus:
-        return []
-    # QEMU counts the handlers of input that are no mice too.
-    return [{"name": "QEMU PS/2 Mouse", "index": 2, "current": True, "absolute": False}]
+    mice = [taker for taker in machine.input.takers if taker.is_mouse]
+    return [
+        {
+            "name": mouse.name,
+            "index": mouse.number,
+            "current": mouse is mice[0],
+            "absolute": mouse.is_absolute,
+        }
+        for mouse in reversed(mice)
+    ]
 
 
 def send_key(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.differential.scenes import NONE, PRIVATE, Q35, SHARED, capabilities, leave
+from tests.differential.scenes import NONE, PRIVATE, Q35, SHARED, capabilities, explained, leave
 from tests.differential.wires import OPTIONAL
 
 if TYPE_CHECKING:
@@ -184,8 +184,7 @@ def commands_that_exist(stage: Stage) -> None:
 
 def _names(rows: list[str]) -> list[str]:
     """What a help screen lists: each entry without its words, which are our own."""
-    entries = [row.partition(" -- ")[0] for row in rows[1:] if " -- " in row]
-    return rows[:1] + [OPTIONAL + entry for entry in entries]
+    return rows[:1] + [OPTIONAL + entry for entry in explained(rows[1:])]
 
 
 def qmp_lines_that_are_no_commands(stage: Stage) -> None:

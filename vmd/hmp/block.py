@@ -1,0 +1,201 @@
+"""Drives and their images at the human monitor. From block-hmp-cmds.c and block/qapi.c."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from monitor.hmp import HmpCommand
+from vmd.qmp import block_core
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from monitor.hmp import Hmp
+    from vmd.machine import Machine
+
+_LIMITS = (
+    *("bps", "bps_rd", "bps_wr", "bps_max", "bps_rd_max", "bps_wr_max"),
+    *("iops", "iops_rd", "iops_wr", "iops_max", "iops_rd_max", "iops_wr_max", "iops_size"),
+)
+_COUNTERS = (
+    *("rd_bytes", "wr_bytes", "rd_operations", "wr_operations", "flush_operations"),
+    *("wr_total_time_ns", "rd_total_time_ns", "flush_total_time_ns", "rd_merged", "wr_merged"),
+    "idle_time_ns",
+)
+_UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+
+
+def info_block(
+    machine: Machine,
+    hmp: Hmp,
+    nodes: bool = False,
+    verbose: bool = False,
+    device: str | None = None,
+) -> None:
+    """Drives; a name that no drive has may be a node's. A later one that is picked out has an empty
+    line in front of it, as if the others had been shown."""
+    printed = False
+    if not nodes:
+        for number, info in enumerate(block_core.query_block(machine)):
+            if device is None or info["device"] == device:
+                hmp.print("\n" * (number > 0))
+                hmp.print(_drive(info, verbose))
+                printed = True
+        if device is None or printed:
+            return
+    for number, node in enumerate(block_core.query_named_block_nodes(machine)):
+        if device is None or node["node-name"] == device:
+            hmp.print("\n" * (number > 0))
+            hmp.print(_described(str(node["node-name"]), None, node, verbose))
+
+
+def _drive(info: Mapping[str, Any], verbose: bool) -> str:
+    inserted = info.get("inserted")
+    if info["device"]:
+        name = str(info["device"])
+        name += f" ({inserted['node-name']})" if inserted is not None else ""
+    else:
+        name = info["qdev"] if inserted is None else inserted["node-name"]
+    return _described(name, info, inserted, verbose)
+
+
+def _described(
+    name: str,
+    info: Mapping[str, Any] | None,
+    inserted: Mapping[str, Any] | None,
+    verbose: bool,
+) -> str:
+    """A drive (`info`), or a node alone."""
+    return "".join(f"{row}\n" for row in _rows(name, info, inserted, verbose))
+
+
+def _rows(
+    name: str,
+    info: Mapping[str, Any] | None,
+    inserted: Mapping[str, Any] | None,
+    verbose: bool,
+) -> Iterator[str]:
+    if inserted is None:
+        yield f"{name}: [not inserted]"
+    else:
+        about = inserted["drv"]
+        about += ", read-only" if inserted["ro"] else ""
+        about += ", encrypted" if inserted["encrypted"] else ""
+        about += "" if inserted["active"] else ", inactive"
+        yield f"{name}: {inserted['file']} ({about})"
+    if info is not None:
+        if "qdev" in info:
+            yield f"    Attached to:      {info['qdev']}"
+        if info.get("io-status", "ok") != "ok":
+            yield f"    I/O status:       {info['io-status']}"
+        if info["removable"]:
+            locked = "" if info["locked"] else "not "
+            tray = "open" if info.get("tray_open") else "closed"
+            yield f"    Removable device: {locked}locked, tray {tray}"
+    if inserted is not None:
+        yield from _of_medium(inserted)
+        if verbose:
+            yield from ("", "Images:")
+            yield from _images(inserted["image"])
+
+
+def _of_medium(inserted: Mapping[str, Any]) -> Iterator[str]:
+    cache = inserted["cache"]
+    mode = "writeback" if cache["writeback"] else "writethrough"
+    mode += ", direct" if cache["direct"] else ""
+    mode += ", ignore flushes" if cache["no-flush"] else ""
+    yield f"    Cache mode:       {mode}"
+    if "backing_file" in inserted:
+        depth = inserted["backing_file_depth"]
+        yield f"    Backing file:     {inserted['backing_file']} (chain depth: {depth})"
+    if inserted["detect_zeroes"] != "off":
+        yield f"    Detect zeroes:    {inserted['detect_zeroes']}"
+    if any(inserted[name] for name in ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")):
+        limits = " ".join(f"{name}={inserted.get(name, 0)}" for name in _LIMITS)
+        yield f"    I/O throttling:   {limits} group={inserted.get('group', '')}"
+
+
+def _images(image: Mapping[str, Any] | None) -> Iterator[str]:
+    while image is not None:
+        yield f"image: {image['filename']}"
+        yield f"file format: {image['format']}"
+        yield f"virtual size: {size(image['virtual-size'])} ({image['virtual-size']} bytes)"
+        actual = image.get("actual-size")
+        yield f"disk size: {'unavailable' if actual is None else size(actual)}"
+        if image.get("encrypted"):
+            yield "encrypted: yes"
+        if "cluster-size" in image:
+            yield f"cluster_size: {image['cluster-size']}"
+        if image.get("dirty-flag"):
+            yield "cleanly shut down: no"
+        if "backing-filename" in image:
+            yield _backing(image)
+            if "backing-filename-format" in image:
+                yield f"backing file format: {image['backing-filename-format']}"
+        yield from _snapshots(image.get("snapshots", ()))
+        specific = image.get("format-specific", {}).get("data")
+        if specific:
+            yield "Format specific information:"
+            for name, value in specific.items():
+                shown = str(value).lower() if isinstance(value, bool) else value
+                yield f"    {name.replace('-', ' ')}: {shown}"
+        image = image.get("backing-image")
+
+
+def _backing(image: Mapping[str, Any]) -> str:
+    text = f"backing file: {image['backing-filename']}"
+    full = image.get("full-backing-filename")
+    if full is None:
+        return f"{text} (cannot determine actual path)"
+    return text if full == image["backing-filename"] else f"{text} (actual path: {full})"
+
+
+def _snapshots(found: Any) -> Iterator[str]:
+    from time import localtime, strftime
+
+    if not found:
+        return
+    yield "Snapshot list:"
+    columns = "{:<7} {:<16} {:>8} {:>19} {:>15} {:>10}"
+    yield columns.format("ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT")
+    for each in found:
+        seconds, milliseconds = each["vm-clock-sec"], each["vm-clock-nsec"] // 1_000_000
+        minutes, seconds = divmod(seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        yield columns.format(
+            each["id"],
+            each["name"],
+            size(each["vm-state-size"]),
+            strftime("%Y-%m-%d %H:%M:%S", localtime(each["date-sec"])),
+            f"{hours:04}:{minutes:02}:{seconds:02}.{milliseconds:03}",
+            each.get("icount", "--"),
+        )
+
+
+def size(value: int) -> str:
+    """A number of bytes with three digits, as util/cutils.c writes it."""
+    power = max((value.bit_length() - 1) // 10, 0) if value else 0
+    # From 1000 of a unit on the next one is taken.
+    if value / (1 << 10 * power) >= 1000 and power < len(_UNITS) - 1:
+        power += 1
+    return f"{value / (1 << 10 * power):0.3g} {_UNITS[power]}B"
+
+
+def info_blockstats(machine: Machine, hmp: Hmp) -> None:
+    for stats in block_core.query_blockstats(machine):
+        if "device" in stats:
+            values: Any = stats["stats"]
+            told = " ".join(f"{name}={values.get(name, 0)}" for name in _COUNTERS)
+            hmp.print(f"{stats['device']}: {told}\n")
+
+
+INFO = [
+    HmpCommand(
+        "block",
+        "nodes:-n,verbose:-v,device:B?",
+        "[-n] [-v] [device]",
+        "show the drives, or one of them (-n: all nodes; -v: with their images)",
+        info_block,
+    ),
+    HmpCommand("blockstats", "", "", "show what the drives have done", info_blockstats),
+]
