@@ -22,14 +22,20 @@ CONSOLE = "<console type='pty'/>"
 NUMBERS = itertools.count(1)
 
 
+def missing(reason: str) -> None:
+    """Skip the test, or fail it where nothing may be left out."""
+    if os.environ.get("VMD_REQUIRE_LIBVIRT") == "1":
+        pytest.fail(f"{reason}, and VMD_REQUIRE_LIBVIRT=1 asks for it")
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     try:
         host = Host(tmp_path_factory.mktemp("lv"))
-    except Missing as missing:
-        if os.environ.get("VMD_REQUIRE_LIBVIRT") == "1":
-            pytest.fail(f"{missing}, and VMD_REQUIRE_LIBVIRT=1 asks for it")
-        pytest.skip(str(missing))
+    except Missing as reason:
+        missing(str(reason))
+        raise
     yield host
     host.close()
 

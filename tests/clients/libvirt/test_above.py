@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clients.libvirt.conftest import NUMBERS
+from tests.clients.libvirt.conftest import NUMBERS, missing
 from tests.clients.libvirt.host import Missing, python_with_libvirt
 from tests.differential.stage import find_vmd
 
@@ -30,18 +30,12 @@ LIFE = [
 ]
 
 
-def _missing(reason: str) -> None:
-    if os.environ.get("VMD_REQUIRE_LIBVIRT") == "1":
-        pytest.fail(f"{reason}, and VMD_REQUIRE_LIBVIRT=1 asks for it")
-    pytest.skip(reason)
-
-
 @pytest.fixture
 def python() -> str:
     try:
         return python_with_libvirt()
-    except Missing as missing:
-        _missing(str(missing))
+    except Missing as reason:
+        missing(str(reason))
         raise
 
 
@@ -49,7 +43,7 @@ def python() -> str:
 def virt_install(host: Host, tmp_path: Path) -> list[str]:
     """The program and what all calls have in common."""
     if shutil.which("virt-install") is None:
-        _missing("virt-install is not installed")
+        missing("virt-install is not installed")
     disk = tmp_path / "disk.img"
     with disk.open("wb") as image:
         image.truncate(16 << 20)
