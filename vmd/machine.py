@@ -48,8 +48,10 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "reboot": ("reset", "shutdown"),
     "shutdown": ("poweroff", "pause"),
     "panic": ("shutdown", "pause", "exit-failure", "none"),
+    "watchdog": ("reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi"),
 }
-"""What may happen on a guest's reboot, shutdown and panic; the first is the default."""
+"""What may happen on a guest's reboot, shutdown and panic, and when its watchdog expires; the first
+is the default."""
 
 
 CAUSES = {"host-qmp-quit": 2, "host-ui": 5, "guest-shutdown": 6}
@@ -276,6 +278,8 @@ class Machine:
         else:
             self.guest.stop()
             self.guest_time.stop()
+            if self._devices is not None:
+                self._devices.guest_stops()
 
     # Reset, power, sleep.
 
@@ -332,6 +336,11 @@ class Machine:
             self.runstate.become(RunState.SUSPENDED)
             self._follow_runstate()
             self.events.emit("SUSPEND")
+
+    def guest_arms_watchdog(self, timeout_ns: int) -> None:
+        """The guest tells its watchdog, if it has one, how long it may be silent from now on."""
+        if self._devices is not None and (found := next(self._devices.watchdogs(), None)):
+            found.start(timeout_ns)
 
     def guest_sets_rtc(self, offset: int) -> None:
         """The guest has set its real-time clock to so many seconds ahead of the host's."""

@@ -24,6 +24,9 @@ class Board:
     def guest_sets_rtc(self, offset: int) -> None:
         self.rtc_offsets.append(offset)
 
+    def guest_arms_watchdog(self, timeout_ns: int) -> None:
+        pass
+
 
 class Stage:
     """A guest with its RAM, clock and what it said."""

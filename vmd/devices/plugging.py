@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from vmd.devices.balloon import Balloon
     from vmd.devices.catalog import DeviceType
+    from vmd.devices.watchdog import Watchdog
     from vmd.machine import Machine
 
 GONE_NS = 50_000_000
@@ -241,19 +242,32 @@ class Devices:
         """A guest that listens hears what is asked of it as soon as it runs."""
         if self.balloon is not None:
             self.balloon.guest_runs()
+        for watchdog in self.watchdogs():
+            watchdog.guest_runs()
         if self._machine.guest.answers_powerdown and any(d.unplugging for d in self.users()):
             self._machine.clock.call_later(EJECT_NS, self._eject)
+
+    def guest_stops(self) -> None:
+        """Time stands still."""
+        for watchdog in self.watchdogs():
+            watchdog.guest_stops()
+
+    def watchdogs(self) -> Iterator[Watchdog]:
+        """In the order in which they were plugged."""
+        return (each.state for each in self.users() if each.type.name in realize.WATCHDOGS)
 
     def _eject(self) -> None:
         if self._machine.guest.answers_powerdown:
             self.take_out_waiting()
 
     def reset(self) -> None:
-        """The machine is reset: what was asked to go goes, and trays close."""
+        """The machine is reset: what was asked to go goes, trays close, nobody watches."""
         self.take_out_waiting()
         for device in self.users():
             if device.drive is not None:
                 device.drive.tray_open = False
+        for watchdog in self.watchdogs():
+            watchdog.stop()
 
     def take_out_waiting(self) -> None:
         """The guest, or a reset, lets go of what was asked for."""

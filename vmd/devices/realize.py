@@ -30,6 +30,7 @@ _INPUTS = {
     "virtio-mouse-pci": ("QEMU Virtio Mouse", ("btn", "rel")),
     "virtio-tablet-pci": ("QEMU Virtio Tablet", ("btn", "abs")),
 }
+WATCHDOGS = ("i6300esb", "ib700")
 _CHASSIS = ("pcie-root-port", "ioh3420", "xio3130-downstream")
 
 
@@ -75,6 +76,10 @@ def finish(machine: Machine, devices: Devices, device: Device) -> None:
         machine.networks.plug(device)
     elif device.type.name in _INPUTS:
         machine.input.add(*_INPUTS[device.type.name], device)
+    elif device.type.name in WATCHDOGS:
+        from vmd.devices.watchdog import Watchdog
+
+        device.state = Watchdog(machine)
 
 
 def undo(machine: Machine, devices: Devices, device: Device) -> None:
@@ -87,6 +92,8 @@ def undo(machine: Machine, devices: Devices, device: Device) -> None:
         machine.networks.unplug(device)
     elif device.type.name in _INPUTS:
         machine.input.remove(device)
+    elif device.type.name in WATCHDOGS:
+        device.state.stop()
 
 
 def refuse_removal(machine: Machine, path: str) -> None:

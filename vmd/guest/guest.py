@@ -36,6 +36,7 @@ class Board(Protocol):
 
     def guest_suspend(self) -> None: ...
     def guest_sets_rtc(self, offset: int) -> None: ...
+    def guest_arms_watchdog(self, timeout_ns: int) -> None: ...
 
 
 class Guest:
@@ -157,5 +158,7 @@ class Guest:
             self._serial(wish.serial)
         if wish.rtc_offset is not None:
             self._board.guest_sets_rtc(wish.rtc_offset)
+        if wish.watchdog_ns is not None:
+            self._board.guest_arms_watchdog(wish.watchdog_ns)
         if wish.suspend:
             self._board.guest_suspend()

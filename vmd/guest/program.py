@@ -26,11 +26,13 @@ class Wish(NamedTuple):
     """What a program wants of the machine after a tick.
 
     `rtc_offset`: seconds by which its real-time clock, as it has set it, is ahead of the host's.
+    `watchdog_ns`: what it tells its watchdog, the time that it may be silent from now on.
     """
 
     serial: bytes = b""
     suspend: bool = False
     rtc_offset: int | None = None
+    watchdog_ns: int | None = None
 
 
 NOTHING = Wish()
@@ -95,7 +97,8 @@ class Counter:
     """Counts in RAM and says each number on the serial line: `count 17`.
 
     Registers: count, interval in ns, the count at which it suspends itself (0: never), seconds by
-    which it sets its clock ahead each time (0: it does not).
+    which it sets its clock ahead each time (0: it does not), seconds that it gives its watchdog at
+    the start and with each number (0: none), the count at which it hangs (0: never).
     """
 
     name = "counter"
@@ -103,27 +106,37 @@ class Counter:
         "interval": "milliseconds between two numbers (100)",
         "suspend-at": "the number at which it goes to sleep, on pc and q35 (0: never)",
         "rtc-step": "seconds by which it sets its clock ahead with each number, on pc and q35 (0)",
+        "watchdog": "seconds that it gives the watchdog device with each number (0: none)",
+        "hang-at": "the number at which it hangs and says no more (0: never)",
     }
     answers_powerdown = True
     restarts_on_wakeup = False
 
     def words(self, options: Mapping[str, str], ram_size: int) -> tuple[int, ...]:
         interval = max(_number(options, "interval", 100), 1) * MS
-        return 0, interval, _number(options, "suspend-at", 0), _number(options, "rtc-step", 0)
+        others = ("suspend-at", "rtc-step", "watchdog", "hang-at")
+        return 0, interval, *(_number(options, name, 0) for name in others)
 
     def boot(self, ram: GuestRam, words: Sequence[int]) -> Wish:
         state.sign(ram, self.name, words)
-        return NOTHING
+        return Wish(watchdog_ns=_watchdog(words))
 
     def interval_ns(self, ram: GuestRam) -> int | None:
-        return max(state.load(ram)[1], MS)
+        words = state.load(ram)
+        hangs = words[5] and words[0] >= words[5]
+        return None if hangs else max(words[1], MS)
 
     def tick(self, ram: GuestRam) -> Wish:
         words = state.load(ram)
         words[0] += 1
         state.store(ram, words)
         offset = words[0] * words[3] if words[3] else None
-        return Wish(b"count %d\r\n" % words[0], words[0] == words[2], offset)
+        said = b"count %d\r\n" % words[0]
+        return Wish(said, words[0] == words[2], offset, _watchdog(words))
+
+
+def _watchdog(words: Sequence[int]) -> int | None:
+    return words[4] * SECOND or None
 
 
 class Dirty:

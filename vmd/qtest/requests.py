@@ -177,7 +177,7 @@ def _fill(machine: Machine, address: int, end: int, byte: int) -> Steps:
     return "OK"
 
 
-# Ports: no device of ours has any, so that reads find nothing on the bus
+# Ports: those that a device of ours has can only be written, so that reads find nothing
 
 
 def _in(size: int) -> Handler:
@@ -189,10 +189,16 @@ def _in(size: int) -> Handler:
     return handle
 
 
-def _out(machine: Machine, words: list[str]) -> str:
-    _port(words[0])
-    _unsigned(words[1])
-    return "OK"
+def _out(size: int) -> Handler:
+    def handle(machine: Machine, words: list[str]) -> str:
+        from vmd.devices.watchdog import write_port
+
+        port, value = _port(words[0]), _unsigned(words[1])
+        if size == 1:
+            write_port(machine, port, value)
+        return "OK"
+
+    return handle
 
 
 def _port(word: str) -> int:
@@ -283,7 +289,7 @@ REQUESTS: dict[str, Request] = {
     "b64write": Request(3, _b64write),
     "memset": Request(3, _memset),
     **{f"in{unit}": Request(1, _in(UNITS[unit])) for unit in "bwl"},
-    **{f"out{unit}": Request(2, _out) for unit in "bwl"},
+    **{f"out{unit}": Request(2, _out(UNITS[unit])) for unit in "bwl"},
     "irq_intercept_in": Request(1, _intercept),
     "irq_intercept_out": Request(1, _intercept),
     "set_irq_in": Request(4, _set_irq),
