@@ -10,17 +10,15 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
-from qapi.error import DEVICE_NOT_FOUND, QmpError
-from vmd.devices.topology import Topology
+from qapi.error import QmpError
 from vmd.display import Screen
 from vmd.events import EventBus
 from vmd.guest.guest import Guest
 from vmd.guest.time import GuestTime
 from vmd.input import OF_A_PC, Input
-from vmd.memory import AddressSpace, create, split_ram
+from vmd.machine_setup import address_space
 from vmd.migration.blockers import Blockers
 from vmd.migration.controller import Migration
-from vmd.options import check_id
 from vmd.runstate import NEEDS_RESET, RunState, RunStateMachine
 from vmd.trace import Tracer
 
@@ -30,65 +28,25 @@ if TYPE_CHECKING:
     from vmd.block.nodes import Nodes
     from vmd.chardev.registry import Chardevs
     from vmd.clock import Clock
-    from vmd.devices.board import Board
     from vmd.devices.cpu_threads import CpuThreads
     from vmd.devices.network import Networks
-    from vmd.devices.objects import IOThread, UserObject
+    from vmd.devices.objects import IOThread
     from vmd.devices.plugging import Devices
     from vmd.dump import Dump
     from vmd.fdset import FdSets
     from vmd.guest.guest import GuestOptions
     from vmd.jobs import Jobs
-    from vmd.memory import MemoryBackend, RamBlock
+    from vmd.machine_setup import MachineSetup
+    from vmd.memory import RamBlock
 
 RAM_OFFSET_ALIGN = 64 << 12
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
-
-ACTIONS: dict[str, tuple[str, ...]] = {
-    "reboot": ("reset", "shutdown"),
-    "shutdown": ("poweroff", "pause"),
-    "panic": ("shutdown", "pause", "exit-failure", "none"),
-    "watchdog": ("reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi"),
-}
-"""What may happen on a guest's reboot, shutdown and panic, and when its watchdog expires; the first
-is the default."""
-
 
 CAUSES = {"host-qmp-quit": 2, "host-ui": 5, "guest-shutdown": 6}
 """The numbers that QEMU has for these causes of a shutdown."""
 
 WAKEUP_BY_COMMAND = 3
 MAX_INT64 = (1 << 63) - 1
-
-
-class MachineSetup:
-    """What a machine is made of; everything has QEMU's default."""
-
-    def __init__(self, board: Board) -> None:
-        self.board = board
-        self.name: str | None = None
-        self.uuid: str | None = None
-        self.cpus = 1
-        self.cpu_model = "qemu64"
-        self.topology = Topology()
-        self.node_of_cpu: dict[int, int] = {}
-        self.node_sizes: dict[int, int] = {}
-        self.memory_slots = 0
-        self.properties: dict[str, object] = {}
-        self.boot: dict[str, object] = {}
-        self.ram_size = board.default_ram_size
-        self.ram_blocks: list[RamBlock] = []
-        self.all_blocks: list[RamBlock] = []
-        self.backends: dict[str, MemoryBackend] = {}
-        self.objects: dict[str, UserObject] = {}
-        self.main_ram: list[RamBlock] = []
-        self.autostart = True
-        self.incoming = False
-        self.only_migratable = False
-        self.has_default_nic = False
-        self.globals: list[tuple[str, str, str]] = []
-        self.actions = {name: values[0] for name, values in ACTIONS.items()}
-        self.guest_clock: Clock | None = None  # the guest's own time, if it has one
 
 
 class Machine:
@@ -188,7 +146,7 @@ class Machine:
         self.ram_size = setup.ram_size
         self.ram_blocks = setup.ram_blocks
         self.main_ram = setup.main_ram
-        self.memory = _address_space(setup)
+        self.memory = address_space(setup)
         ram = setup.main_ram[0] if setup.main_ram else None
         self.guest = Guest(ram, self.guest_clock, self, self._guest_says, self._guest_options)
 
@@ -426,10 +384,6 @@ class Machine:
         fd = self.fdsets.open(path, flags)
         return os.open(path, flags, 0o644) if fd is None else fd
 
-    def add_object(self, options: dict[str, object]) -> None:
-        """Create a user's object from checked ObjectOptions."""
-        add_object(self, options)
-
     def iothreads(self) -> list[IOThread]:
         """The I/O threads, in order of creation."""
         return [cast("IOThread", it) for it in self.objects.values() if it.qom_type == "iothread"]
@@ -447,59 +401,6 @@ class Machine:
             offset += -(-block.max_size // RAM_OFFSET_ALIGN) * RAM_OFFSET_ALIGN
         return sorted(placed, key=lambda entry: -entry[0].max_size)
 
-    def delete_object(self, name: str) -> None:
-        """Delete a user's object that nothing uses."""
-        other = self.objects.get(name)
-        if other is not None:
-            del self.objects[name]
-            if self._devices is not None:
-                self._devices.forget_object(f"/objects/{name}")
-            other.close()
-            return
-        backend = self.backends.get(name)
-        if backend is None:
-            raise QmpError(f"object '{name}' not found")
-        if backend.block in self.ram_blocks:
-            raise QmpError(f"object '{name}' is in use, can not be deleted")
-        del self.backends[name]
-        self.all_blocks.remove(backend.block)
-        backend.close()
-
 
 def _numbered(state: RunState) -> str:
     return f"{list(RunState).index(state)} ({state.value})"
-
-
-def add_object(owner: Machine | MachineSetup, options: dict[str, object]) -> None:
-    """Create a user's object from checked ObjectOptions, for a machine or one in the making."""
-    name = str(options["id"])
-    check_id(name)
-    context = options.get("prealloc-context")
-    if context:  # there are no thread contexts
-        raise QmpError(f"Device '{context}' not found", DEVICE_NOT_FOUND)
-    # `type` is a property that every container has.
-    if name in owner.backends or name in owner.objects or name == "type":
-        raise QmpError(f"attempt to add duplicate property '{name}' to object (type 'container')")
-    if str(options["qom-type"]).startswith("memory-backend-"):
-        owner.backends[name] = backend = create(options)
-        owner.all_blocks.append(backend.block)
-    else:
-        from vmd.devices.objects import create_object
-
-        owner.objects[name] = create_object(options, owner.objects)
-
-
-def _address_space(setup: MachineSetup) -> AddressSpace:
-    """Main RAM as the guest sees it; a PC leaves a hole below 4 GiB."""
-    space = AddressSpace()
-    size = sum(block.size for block in setup.main_ram)
-    whole = [(0, size, 0)]
-    split = split_ram(size, q35=setup.board.alias == "q35") if setup.board.has_cpus else whole
-    start = 0
-    for block in setup.main_ram:
-        for address, length, offset in split:
-            first, end = max(offset, start), min(offset + length, start + block.size)
-            if first < end:
-                space.map(address + first - offset, block, first - start, end - first)
-        start += block.size
-    return space

@@ -13,7 +13,8 @@ from vmd.devices.board import find
 from vmd.fdset import FdSets
 from vmd.guest import ram as registers
 from vmd.guest.guest import GuestOptions
-from vmd.machine import Machine, MachineSetup
+from vmd.machine import Machine
+from vmd.machine_setup import MachineSetup
 from vmd.memory import RamBlock
 from vmd.runstate import RunState
 

@@ -13,8 +13,10 @@ from vmd.cli.globals import preset
 from vmd.clock import HeldClock
 from vmd.devices import board as boards
 from vmd.guest.guest import GuestOptions
-from vmd.machine import Machine, MachineSetup, add_object
+from vmd.machine import Machine
+from vmd.machine_setup import MachineSetup
 from vmd.memory import RamBlock
+from vmd.user_objects import add_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     )
     from vmd.cli.report import Report
     from vmd.events import Event
-    from vmd.machine import Machine, MachineSetup
+    from vmd.machine import Machine
+    from vmd.machine_setup import MachineSetup
     from vmd.trace import Tracer
 
 FLUSH_NS = 200_000_000

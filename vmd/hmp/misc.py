@@ -10,6 +10,7 @@ from monitor.json import INCOMPLETE, JsonDecoder, JsonError, encode
 from qapi.error import QmpError
 from vmd.options import HELP_WORDS, parse_keyval
 from vmd.qmp import qom
+from vmd.user_objects import add_object
 
 if TYPE_CHECKING:
     from monitor.hmp import Hmp
@@ -28,7 +29,7 @@ def object_add(machine: Machine, hmp: Hmp, object: str) -> None:
             return
     options = qapi.load().check_keyval("ObjectOptions", dict(tree))
     assert isinstance(options, dict)
-    machine.add_object(options)
+    add_object(machine, options)
 
 
 def object_del(machine: Machine, hmp: Hmp, id: str) -> None:

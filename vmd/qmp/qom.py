@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qapi.error import DEVICE_NOT_FOUND, QmpError
+from vmd.user_objects import add_object, delete_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,11 +79,11 @@ def property_list(infos: Iterable[PropertyInfo]) -> list[dict[str, object]]:
 
 
 def object_add(machine: Machine, **options: object) -> None:
-    machine.add_object({name.replace("_", "-"): value for name, value in options.items()})
+    add_object(machine, {name.replace("_", "-"): value for name, value in options.items()})
 
 
 def object_del(machine: Machine, id: str) -> None:
-    machine.delete_object(id)
+    delete_object(machine, id)
 
 
 HANDLERS = {

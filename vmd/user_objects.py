@@ -1,0 +1,62 @@
+"""Objects that users make and delete (object-add, object-del, -object).
+
+Observed from qom/object_interfaces.c and qom/object.c.
+"""
+
+from __future__ import annotations
+
+from qapi.error import DEVICE_NOT_FOUND, QmpError
+from vmd.memory import create
+from vmd.options import check_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from vmd.devices.objects import UserObject
+    from vmd.machine import Machine
+    from vmd.memory import MemoryBackend, RamBlock
+
+    class ObjectOwner(Protocol):
+        """Who has objects of a user: a machine, or one in the making."""
+
+        backends: dict[str, MemoryBackend]
+        objects: dict[str, UserObject]
+        all_blocks: list[RamBlock]
+
+
+def add_object(owner: ObjectOwner, options: dict[str, object]) -> None:
+    """Create a user's object from checked ObjectOptions, for a machine or one in the making."""
+    name = str(options["id"])
+    check_id(name)
+    context = options.get("prealloc-context")
+    if context:  # there are no thread contexts
+        raise QmpError(f"Device '{context}' not found", DEVICE_NOT_FOUND)
+    # `type` is a property that every container has.
+    if name in owner.backends or name in owner.objects or name == "type":
+        raise QmpError(f"attempt to add duplicate property '{name}' to object (type 'container')")
+    if str(options["qom-type"]).startswith("memory-backend-"):
+        owner.backends[name] = backend = create(options)
+        owner.all_blocks.append(backend.block)
+    else:
+        from vmd.devices.objects import create_object
+
+        owner.objects[name] = create_object(options, owner.objects)
+
+
+def delete_object(machine: Machine, name: str) -> None:
+    """Delete a user's object that nothing uses."""
+    other = machine.objects.get(name)
+    if other is not None:
+        del machine.objects[name]
+        machine.devices.forget_object(f"/objects/{name}")
+        other.close()
+        return
+    backend = machine.backends.get(name)
+    if backend is None:
+        raise QmpError(f"object '{name}' not found")
+    if backend.block in machine.ram_blocks:
+        raise QmpError(f"object '{name}' is in use, can not be deleted")
+    del machine.backends[name]
+    machine.all_blocks.remove(backend.block)
+    backend.close()
