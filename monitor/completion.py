@@ -32,8 +32,11 @@ class LastPiece:
         return self.names(machine, prefix)
 
 
-def complete(hmp: Hmp, before_cursor: str) -> Completion:
-    """The candidates for the word that ends at the cursor."""
+def complete(hmp: Hmp, before_cursor: str, helpful: bool = False) -> Completion:
+    """The candidates for the word that ends at the cursor.
+
+    `helpful`: also where QEMU offers none (a parameter's values, addresses, paths, flags).
+    """
     line = to_bytewise(before_cursor)
     split = split_words(line, hmp.registry.surroundings.console, MAX_WORDS)
     if split is None:
@@ -113,3 +116,25 @@ def _files(typed: str) -> Iterable[str]:
             return [f"{path}{e.name}/" if e.is_dir() else f"{path}{e.name}" for e in entries]
     except OSError:
         return ()
+
+
+def usage(hmp: Hmp, line: str) -> str:
+    """The command being typed, its arguments, and what it does; empty if the line names none."""
+    words = split_words(to_bytewise(line), ignore, MAX_WORDS) or []
+    names = [from_bytewise(word) for word in words]
+    table: CommandTable | None = hmp.registry.table
+    path, command = "", None
+    while names and table is not None:
+        found = table.find(names.pop(0))
+        if found is None or (hmp.preconfig() and not found.preconfig):
+            break
+        command, path = found, f"{path}{found.name} "
+        table = found.subcommands
+    if command is None:
+        return ""
+    shape = f"{path}{command.params}".rstrip()
+    return f"{shape}  {command.help.partition(chr(10))[0]}"
+
+
+def ignore(text: str) -> None:
+    """What QEMU would say on its own stdout about a line that is not finished."""

@@ -105,7 +105,12 @@ class Terminal(Protocol):
     def history(self) -> Sequence[str]: ...
     def suspend(self) -> None: ...
     def resume(self) -> None: ...
-    def hold(self, work: Coroutine[Any, Any, None]) -> None: ...
+    @property
+    def watched(self) -> bool: ...
+    def hold(
+        self, work: Coroutine[Any, Any, None], interrupt: Callable[[], None] | None = None
+    ) -> None: ...
+    def status(self, text: str) -> None: ...
     def read_password(self, receive: Callable[[str], None]) -> None: ...
 
 
@@ -170,13 +175,26 @@ class Hmp:
         if self.terminal is not None:
             self.terminal.resume()
 
-    def hold(self, work: Coroutine[Any, Any, None]) -> None:
+    def hold(
+        self, work: Coroutine[Any, Any, None], interrupt: Callable[[], None] | None = None
+    ) -> None:
         """Run `work` beside all commands and keep the prompt back until it ends.
 
-        Only for a handler that has seen `interactive`.
+        Only for a handler that has seen `interactive`. `interrupt` is what Ctrl-C does meanwhile on
+        the user's own terminal.
         """
         assert self.terminal is not None
-        self.terminal.hold(work)
+        self.terminal.hold(work, interrupt)
+
+    @property
+    def watched(self) -> bool:
+        """Whether a person looks on, at the terminal that the program was started on."""
+        return self.terminal is not None and self.terminal.watched
+
+    def status(self, text: str) -> None:
+        """While the prompt is held: show in one line how it goes, in place of the line before."""
+        if self.terminal is not None:
+            self.terminal.status(text)
 
     def read_password(self, receive: Callable[[str], None]) -> None:
         """Ask for a password once the handler is done; `receive` gets it, and may print."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from monitor.hmp_session import HmpSession
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from monitor.dispatcher import Dispatcher, Work
     from monitor.hmp import HmpRegistry
     from monitor.server import CharBackend
@@ -18,7 +20,10 @@ GATHER = 64 << 10
 
 
 class HmpMonitor:
-    """A human monitor for one client at a time."""
+    """A human monitor for one client at a time.
+
+    For the user's own terminal `columns` gives its width; `dumb`: it knows no escape sequences.
+    """
 
     def __init__(
         self,
@@ -28,6 +33,8 @@ class HmpMonitor:
         dispatcher: Dispatcher,
         *,
         version: str = "10.0.2",
+        columns: Callable[[], int] | None = None,
+        dumb: bool = False,
     ) -> None:
         self.backend = backend
         self.dispatcher = dispatcher
@@ -38,8 +45,13 @@ class HmpMonitor:
             spawn=dispatcher.spawn,
             preconfig=lambda: dispatcher.preconfig,
             version=version,
+            columns=columns,
+            dumb=dumb,
         )
         self.session.hmp.take_fd = backend.take_fd
+        self.screen_changed: Callable[[], None] | None = None  # what a terminal's driver calls
+        self.beside: Callable[[bytes], None] | None = None  # what a mux calls for its other users
+        self._catches = False
         self._congested = False
         self._paused = False
         self._open = False
@@ -77,6 +89,8 @@ class HmpMonitor:
 
     def focus(self, has_it: bool) -> None:
         """The multiplexer of the device has chosen this monitor, or another user."""
+        if not has_it and self.beside is not None:
+            self.beside(b"")
         self.session.focus(has_it)
         self.flush()
 
@@ -118,7 +132,12 @@ class HmpMonitor:
 
     def _regulate(self) -> None:
         """Leave in the device what would only pile up here."""
-        pause = self._open and (self._congested or self.session.held)
+        catches = self.session.interruptible
+        if catches != self._catches:
+            self._catches = catches
+            self.backend.catch_interrupt(catches)
+        held = self.session.held and not catches
+        pause = self._open and (self._congested or held)
         if pause != self._paused:
             self._paused = pause
             if pause:

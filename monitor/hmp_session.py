@@ -9,7 +9,7 @@ monitor/monitor.c of QEMU 10.0.
 from __future__ import annotations
 
 from enum import Flag, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from monitor.completion import complete
 from monitor.hmp import Hmp
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PROMPT = b"(qemu) "
 PASSWORD_PROMPT = b"Password: "
+CTRL_C = b"\x03"
 
 
 class Hold(Flag):
@@ -34,6 +35,26 @@ class Hold(Flag):
 
 
 FREE = Hold(0)
+
+
+class Editor(Protocol):
+    """What a session asks of a line editor; see readline.LineEditor, QEMU's own."""
+
+    prompt: bytes
+    secret: bool
+    history: History
+    output: bytearray
+
+    @property
+    def amid_key(self) -> bool: ...
+    def restart(self) -> None: ...
+    def show_prompt(self) -> None: ...
+    def feed(self, byte: int) -> bytes | None: ...
+    def settle(self) -> None: ...
+    def print(self, data: bytes) -> None: ...
+    def print_above(self, data: bytes) -> None: ...
+    def leave(self) -> None: ...
+    def typed(self) -> tuple[bytes, int]: ...
 
 
 class HmpSession:
@@ -53,13 +74,18 @@ class HmpSession:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         preconfig: Callable[[], bool] | None = None,
         version: str,
+        columns: Callable[[], int] | None = None,
+        dumb: bool = False,
     ) -> None:
         self.hmp = Hmp(registry, machine, self._print, terminal=self, preconfig=preconfig)
         self._registry = registry
         self._written = written
         self._spawn = spawn
         self._banner = f"QEMU {version} monitor - type 'help' for more information\n"
-        self._editor = LineEditor(PROMPT, self._complete, History())
+        self._columns = columns
+        self._editor: Editor = LineEditor(PROMPT, self._complete, History(), dumb)
+        self._successor: Editor | None = None
+        self._take_over: Callable[[bytes, int], None] = lambda line, index: None
         self._holds = Hold.NOBODY
         self._greeted = False
         self._suspensions = 0
@@ -67,6 +93,9 @@ class HmpSession:
         self._line: bytes | None = None
         self._parting = b""  # what was printed before the focus went elsewhere
         self._receive_password: Callable[[str], None] | None = None
+        self._interrupt: Callable[[], None] | None = None
+        self._status = b""  # the line that tells how the command goes that holds the prompt
+        self.remember: Callable[[bytes], None] | None = None  # hears of every line for the history
 
     # What the character device tells
 
@@ -90,12 +119,15 @@ class HmpSession:
             self._release(Hold.ELSEWHERE)
         else:
             if self._holds is FREE:
-                self._print("\n")
+                self._editor.leave()
             self._parting = self.take_output()
             self._holds |= Hold.ELSEWHERE
 
     def received(self, data: bytes) -> None:
         """Bytes from the client. They may complete a line: see `waiting`."""
+        if self.interruptible and CTRL_C in data:
+            data = data.replace(CTRL_C, b"")
+            self.interrupt()
         self._typed += data
         self._edit()
 
@@ -103,6 +135,15 @@ class HmpSession:
     def held(self) -> bool:
         """Whether input would only pile up now."""
         return bool(self._holds & (Hold.COMMAND | Hold.SUSPENDED))
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether Ctrl-C means the command that holds the prompt."""
+        return self._interrupt is not None and Hold.ELSEWHERE not in self._holds
+
+    def interrupt(self) -> None:
+        assert self._interrupt is not None
+        self._interrupt()
 
     @property
     def behind(self) -> bool:
@@ -152,15 +193,35 @@ class HmpSession:
         if not self._suspensions:
             self._release(Hold.SUSPENDED)
 
-    def hold(self, work: Coroutine[Any, Any, None]) -> None:
+    def hold(
+        self, work: Coroutine[Any, Any, None], interrupt: Callable[[], None] | None = None
+    ) -> None:
         self.suspend()
+        if self._columns is not None:
+            self._interrupt = interrupt
         self._spawn(self._held_by(work))
 
     async def _held_by(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         finally:
+            self._interrupt = None
+            self.status("")
             self.resume()
+
+    @property
+    def watched(self) -> bool:
+        return self._columns is not None
+
+    def status(self, text: str) -> None:
+        if self._columns is None or not self._greeted or Hold.ELSEWHERE in self._holds:
+            return
+        output = self._editor.output
+        if self._status:
+            output += b"\r" + b" " * len(self._status) + b"\r"
+        self._status = text.encode("utf-8", "replace")[: max(self._columns() - 1, 0)]
+        output += self._status
+        self._written()
 
     def read_password(self, receive: Callable[[str], None]) -> None:
         self._receive_password = receive
@@ -181,11 +242,30 @@ class HmpSession:
             self._editor.output.clear()
         return taken
 
+    @property
+    def on_screen(self) -> bool:
+        """Whether what is printed is seen now."""
+        return self._greeted and not self._holds & (Hold.NOBODY | Hold.ELSEWHERE)
+
+    def beside(self, text: str) -> None:
+        """Show whole lines that no command prints, without breaking the line being typed."""
+        if not self.on_screen:
+            return
+        if self._holds is FREE:
+            self._editor.print_above(_lines(text))
+            self._written()
+        else:
+            self._print(text)
+
     def _print(self, text: str) -> None:
         if not self._greeted:
             return  # nobody is there to read it
-        data = text.encode("utf-8", "surrogateescape")
-        self._editor.output += data.replace(b"\n", b"\r\n")
+        status = self._status.decode(errors="replace")
+        if status:
+            self.status("")
+        self._editor.print(_lines(text))
+        if status:
+            self.status(status)
         self._written()
 
     def _release(self, hold: Hold) -> None:
@@ -211,10 +291,38 @@ class HmpSession:
                 self._line = line
                 self._holds |= Hold.COMMAND
                 del typed[:used]
+                if self.remember is not None and not editor.secret:
+                    self.remember(line)
                 break
         else:
             typed.clear()
+            editor.settle()
+            self._change_editor()
         self._written()
+
+    @property
+    def editor(self) -> Editor:
+        return self._editor
+
+    def go_on_with(self, editor: Editor, take_over: Callable[[bytes, int], None]) -> None:
+        """Edit with another editor from now on; `take_over` gives it the half-typed line."""
+        self._successor, self._take_over = editor, take_over
+        self._change_editor()
+        self._written()
+
+    def _change_editor(self) -> None:
+        old, new = self._editor, self._successor
+        if new is None or old.amid_key:
+            return
+        self._editor, self._successor = new, None
+        new.prompt, new.secret = old.prompt, old.secret
+        new.output[:0] = old.output
+        if self._holds is FREE:
+            self._take_over(*old.typed())
 
     def _complete(self, before_cursor: bytes) -> Completion:
         return complete(self.hmp, before_cursor.decode("utf-8", "surrogateescape"))
+
+
+def _lines(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape").replace(b"\n", b"\r\n")

@@ -24,6 +24,7 @@ LEFT = b"\033[D"
 RIGHT = b"\033[C"
 ERASE_TO_END = b"\033[K"
 CLEAR_SCREEN = b"\033[2J\033[1;1H"
+ERASE_BELOW = b"\033[J"
 
 
 class History:
@@ -115,11 +116,13 @@ class LineEditor:
     """One line being typed at a prompt.
 
     `feed(byte)` returns a finished line (without its end) or None; what the terminal is to show
-    collects in `output`, a bytearray that its owner empties.
+    collects in `output`, a bytearray that its owner empties. `dumb`: the terminal knows no escape
+    sequences, so the line is drawn with carriage returns and blanks.
     """
 
     __slots__ = (
         "_complete",
+        "_dumb",
         "_index",
         "_keys",
         "_line",
@@ -133,13 +136,18 @@ class LineEditor:
     )
 
     def __init__(
-        self, prompt: bytes, complete: Callable[[bytes], Completion], history: History
+        self,
+        prompt: bytes,
+        complete: Callable[[bytes], Completion],
+        history: History,
+        dumb: bool = False,
     ) -> None:
         self.prompt = prompt
         self.secret = False  # a password: shown as stars, kept out of the history
         self.history = history
         self.output = bytearray()
         self._complete = complete
+        self._dumb = dumb
         self._keys = Keys.PLAIN
         self._number = 0
         self.restart()
@@ -155,6 +163,39 @@ class LineEditor:
         self.output += self.prompt
         self._forget_shown()
         self._keys = Keys.PLAIN
+
+    @property
+    def amid_key(self) -> bool:
+        """Whether a key of several bytes has only begun."""
+        return self._keys is not Keys.PLAIN
+
+    def settle(self) -> None:
+        """The typed bytes end here for now; all of them have been drawn already."""
+
+    def print(self, data: bytes) -> None:
+        """Show what is no part of the line, wherever the cursor is."""
+        self.output += data
+
+    def print_above(self, data: bytes) -> None:
+        """Show whole lines where the line being typed stands, and that below them."""
+        self._blank_out()
+        self.output += data
+        self.show_prompt()
+        self._draw()
+
+    def leave(self) -> None:
+        """The line is given up, and the cursor goes below it."""
+        self.output += b"\r\n"
+
+    def typed(self) -> tuple[bytes, int]:
+        """The line, and where in it the cursor is."""
+        return bytes(self._line), self._index
+
+    def _blank_out(self) -> None:
+        if self._dumb:
+            self.output += b"\r" + b" " * (len(self.prompt) + len(self._shown)) + b"\r"
+        else:
+            self.output += b"\r" + ERASE_BELOW
 
     def feed(self, byte: int) -> bytes | None:
         """Take one byte from the terminal; return the line if this byte ended one."""
@@ -179,6 +220,9 @@ class LineEditor:
 
     def _draw(self) -> None:
         """Bring the terminal's line from what was shown last to what it is now."""
+        if self._dumb:
+            self._draw_dumbly()
+            return
         if self._line != self._shown:
             self._shown = bytes(self._line)
             self.output += LEFT * self._shown_index
@@ -189,6 +233,22 @@ class LineEditor:
         if step:
             self.output += RIGHT * step if step > 0 else LEFT * -step
             self._shown_index = self._index
+
+    def _draw_dumbly(self) -> None:
+        """What was typed behind the end is shown as it is; all else draws the line anew."""
+        line = b"*" * len(self._line) if self.secret else bytes(self._line)
+        if not (self._shown_index == len(self._shown) and line.startswith(self._shown)):
+            rest = b" " * (len(self._shown) - len(line))
+            self.output += b"\r" + self.prompt + line + rest
+            back = len(line) + len(rest)
+        elif line != self._shown:
+            self.output += line[len(self._shown) :]
+            back = len(line)
+        else:
+            back = self._shown_index
+        self._shown, self._shown_index = line, self._index
+        if back != self._index:
+            self.output += b"\r" + self.prompt + line[: self._index]
 
     # What keys do. Each is called with the state still that of the key's last byte.
 
@@ -280,7 +340,7 @@ class LineEditor:
             self._index = len(line)
 
     def _clear_screen(self) -> None:
-        self.output += CLEAR_SCREEN
+        self.output += b"\r\n" if self._dumb else CLEAR_SCREEN
         self.show_prompt()
 
     def _tab(self) -> None:

@@ -37,6 +37,10 @@ class Screen:
     def type(self, keys: bytes) -> None:
         self.child.send(keys)
 
+    def resize(self, rows: int, columns: int) -> None:
+        self.child.setwinsize(rows, columns)
+        self._screen.resize(rows, columns)
+
     def lines(self) -> list[str]:
         """The screen as far as something is on it, without trailing blanks."""
         lines = [line.rstrip() for line in self._screen.display]
@@ -59,8 +63,13 @@ class Screen:
         return self.lines()[-1:] == ["(qemu)"] and self.cursor == (len(self.lines()) - 1, 7)
 
     def wait_for_line(self, line: str) -> None:
-        """Read until the last line is this one."""
-        self.wait_for(lambda screen: screen.lines()[-1:] == [line.rstrip()])
+        """Read until the last line is this one, or the one in which the cursor is."""
+        wanted = line.rstrip()
+        self.wait_for(lambda screen: wanted in (*screen.lines()[-1:], screen.line_at_cursor))
+
+    @property
+    def line_at_cursor(self) -> str:
+        return self._screen.display[self._screen.cursor.y].rstrip()
 
     def wait_for_end(self) -> int:
         """Read until the program ends; its exit code, or minus the signal that ended it."""

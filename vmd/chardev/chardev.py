@@ -27,7 +27,9 @@ class Frontend(Protocol):
     """Who uses a chardev.
 
     One that also has `focus(has_it: bool)` is told of a mux's choice; one with `move(backend)` can
-    go on with another device; one whose `listens` is False is as good as not there.
+    go on with another device; one whose `listens` is False is as good as not there. One whose
+    `screen_changed` is callable hears when the terminal has another size or was drawn on by others;
+    one whose `beside` is callable shows what other users of its mux write while it has the focus.
     """
 
     def opened(self) -> None: ...
@@ -204,7 +206,19 @@ class Chardev:
         """On a terminal: cooked and echoing (as QMP wants it), or raw. Elsewhere nothing."""
         self._driver.set_echo(echo)
 
+    def catch_interrupt(self, catch: bool) -> None:
+        """On a terminal: Ctrl-C is a byte to read and no signal. Elsewhere nothing."""
+        catch_interrupt = getattr(self._driver, "catch_interrupt", None)
+        if catch_interrupt is not None:
+            catch_interrupt(catch)
+
     # The side of the driver
+
+    def screen_changed(self) -> None:
+        """The terminal has another size, or somebody else has drawn on it."""
+        tell = getattr(self._frontend, "screen_changed", None)
+        if tell is not None:
+            tell()
 
     def connected(self) -> None:
         """A peer is there: the frontend hears of it, then input flows."""

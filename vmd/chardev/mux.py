@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from qapi.error import QmpError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vmd.chardev.chardev import Chardev, Frontend, Host
     from vmd.clock import Clock
 
@@ -61,10 +63,12 @@ class MuxPort:
         self._mux.attached(self)
 
     def write(self, data: bytes) -> None:
-        if self.is_monitor and self._mux.focused is not self:
+        if self._mux.focused is self:
+            self._mux.emit(data)
+        elif self.is_monitor:
             self._held += data
         else:
-            self._mux.emit(data)
+            self._mux.emit_beside(data)
 
     def pause_reading(self) -> None:
         # The mux reads on: it has to see its own commands.
@@ -87,7 +91,21 @@ class MuxPort:
     def set_echo(self, echo: bool) -> None:
         self._mux.base.set_echo(echo)
 
+    def catch_interrupt(self, catch: bool) -> None:
+        if self._mux.focused is self:
+            self._mux.base.catch_interrupt(catch)
+
     # The side of the mux
+
+    @property
+    def beside(self) -> Callable[[bytes], None] | None:
+        """How its frontend, which has the focus, shows what others write."""
+        return getattr(self._frontend, "beside", None) if self._opened else None
+
+    def screen_changed(self) -> None:
+        tell = getattr(self._frontend, "screen_changed", None)
+        if tell is not None:
+            tell()
 
     @property
     def is_monitor(self) -> bool:
@@ -211,6 +229,10 @@ class MuxDriver:
         for port in self._ports:
             port.drained()
 
+    def screen_changed(self) -> None:
+        if self.focused is not None:
+            self.focused.screen_changed()
+
     def received(self, data: bytes) -> None:
         plain = bytearray()
         for byte in data:
@@ -261,6 +283,14 @@ class MuxDriver:
             self.base.pause_reading()
         else:
             self.base.resume_reading()
+
+    def emit_beside(self, data: bytes) -> None:
+        """What a user without the focus writes."""
+        beside = self.focused.beside if self.focused is not None else None
+        if beside is not None and data:
+            beside(self._stamped(data) if self._stamps else data)
+        else:
+            self.emit(data)
 
     def emit(self, data: bytes) -> None:
         self.base.write(self._stamped(data) if self._stamps else data)

@@ -1,7 +1,8 @@
 """The process's own terminal or pipes as a chardev. Observed from chardev/char-stdio.c.
 
 On a terminal the input is raw until a frontend asks for echo; how the terminal was is put back
-when the chardev closes, and after a crash when the interpreter exits.
+when the chardev closes, when a key suspends or aborts the process, and after a crash when the
+interpreter exits.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from vmd.chardev.files import READ_SIZE
 from vmd.chardev.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from vmd.chardev.chardev import Chardev, Host
 
@@ -38,35 +39,80 @@ class StdioDriver:
         self._stream: Stream | None = None
         self._blocking: dict[int, bool] = {}
         self._terminal: list[Any] | None = None
+        self._interrupts = True
+        self._opened: list[int] = []
 
     async def open(self, chardev: Chardev) -> None:
         self._chardev = chardev
-        for fd in (INPUT, OUTPUT):
-            try:
-                self._blocking[fd] = os.get_blocking(fd)
-                os.set_blocking(fd, False)
-            except OSError as error:
-                raise QmpError(f"stdio: {strerror(error)}") from None
+        source, target = (self._non_blocking(fd) for fd in (INPUT, OUTPUT))
         atexit.register(self._restore)
         if os.isatty(INPUT):
             import termios
 
             self._terminal = termios.tcgetattr(INPUT)
             self.set_echo(False)
-            # A shell that had us stopped gives the terminal back as it likes it.
             loop = asyncio.get_running_loop()
-            loop.add_signal_handler(signal.SIGCONT, self._apply)
+            for number, handle in self._handlers().items():
+                loop.add_signal_handler(number, handle)
         self._stream = Stream(
             self,
-            INPUT,
-            lambda: os.read(INPUT, READ_SIZE),
-            OUTPUT,
-            lambda data: os.write(OUTPUT, data),
+            source,
+            lambda: os.read(source, READ_SIZE),
+            target,
+            lambda data: os.write(target, data),
         )
         chardev.connected()
 
+    def _non_blocking(self, fd: int) -> int:
+        """The same file, without waiting. A terminal is opened anew where that can be done.
+
+        For this is a property of the open file, which stderr and the shell share.
+        """
+        if os.isatty(fd):
+            with contextlib.suppress(OSError):
+                flags = os.O_RDONLY if fd == INPUT else os.O_WRONLY
+                opened = os.open(os.ttyname(fd), flags | os.O_NOCTTY | os.O_NONBLOCK)
+                self._opened.append(opened)
+                return opened
+        try:
+            self._blocking[fd] = os.get_blocking(fd)
+            os.set_blocking(fd, False)
+        except OSError as error:
+            raise QmpError(f"stdio: {strerror(error)}") from None
+        return fd
+
+    def _handlers(self) -> dict[signal.Signals, Callable[[], None]]:
+        """What a terminal's signals do besides what they do elsewhere."""
+        return {
+            # A shell that had us stopped gives the terminal back as it likes it.
+            signal.SIGCONT: self._continued,
+            signal.SIGWINCH: lambda: self._chardev.screen_changed(),
+            signal.SIGTSTP: lambda: self._die_of(signal.SIGTSTP),
+            signal.SIGQUIT: lambda: self._die_of(signal.SIGQUIT),
+        }
+
+    def _continued(self) -> None:
+        self._apply()
+        self._chardev.screen_changed()
+
+    def _die_of(self, number: signal.Signals) -> None:
+        """What the signal does by itself, with the terminal as it was found."""
+        import termios
+
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(INPUT, termios.TCSANOW, self._terminal or [])
+        asyncio.get_running_loop().remove_signal_handler(number)
+        os.kill(os.getpid(), number)
+        # Here we are again when a suspended process goes on, or could not be suspended.
+        asyncio.get_running_loop().add_signal_handler(number, self._handlers()[number])
+        self._continued()
+
     def set_echo(self, echo: bool) -> None:
         self._echo = echo
+        self._apply()
+
+    def catch_interrupt(self, catch: bool) -> None:
+        self._interrupts = not catch
         self._apply()
 
     def _apply(self) -> None:
@@ -93,7 +139,10 @@ class StdioDriver:
             mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
         if not self._signal:
             mode[3] &= ~termios.ISIG
-        termios.tcsetattr(INPUT, termios.TCSANOW, mode)
+        if not self._interrupts:
+            mode[6][termios.VINTR] = os.fpathconf(INPUT, "PC_VDISABLE").to_bytes(1, "little")
+        with contextlib.suppress(termios.error):  # it may be gone
+            termios.tcsetattr(INPUT, termios.TCSANOW, mode)
 
     def _restore(self) -> None:
         if self._terminal is not None:
@@ -150,8 +199,11 @@ class StdioDriver:
         if self._stream is None:
             return
         if self._terminal is not None:
-            asyncio.get_running_loop().remove_signal_handler(signal.SIGCONT)
+            for number in self._handlers():
+                asyncio.get_running_loop().remove_signal_handler(number)
         self._stream.stop()
         self._stream = None
+        while self._opened:
+            os.close(self._opened.pop())
         self._restore()
         atexit.unregister(self._restore)

@@ -184,3 +184,4 @@ class Config:
         self.memory_lock = "off"  # "on", "off" or "on-fault"
         self.images: list[str] = []  # words that are no options: disk images
         self.vmd: dict[str, str] = {}  # -vmd guest=NAME[,key=value…]
+        self.terminal: dict[str, str] = {}  # -vmd history=…,events=…: the monitor on a terminal

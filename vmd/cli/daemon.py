@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from monitor.registry import QmpRegistry
     from monitor.terminal import TerminalMonitor
     from vmd.chardev import Chardev
-    from vmd.chardev.options import ChardevOptions
     from vmd.cli.config import (
         ChardevRequest,
         Config,
@@ -71,7 +70,6 @@ class Daemon:
         self._qmp_monitors: list[QmpMonitor] = []
         self._terminal: TerminalMonitor | None = None
         self._terminal_label: str | None = None
-        self._terminal_task: asyncio.Task[None] | None = None
         self._ending: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._machine: Machine | None = None
 
@@ -154,24 +152,10 @@ class Daemon:
 
     async def _open_chardev(self, request: ChardevRequest) -> None:
         options = ports.chardev_of(request)
-        terminal = self._is_terminal(options)
-        if terminal:
+        on_stdio = options.backend["type"] == "stdio" and not self._config.daemonize
+        if on_stdio and os.isatty(0) and os.isatty(1):
             self._terminal_label = options.label
-        await self._chardevs.add(options.label, options.backend, options.mux, opened=not terminal)
-
-    def _is_terminal(self, options: ChardevOptions) -> bool:
-        """A human monitor alone on a real terminal gets prompt_toolkit instead of a chardev."""
-        if options.backend["type"] != "stdio" or options.mux or self._config.daemonize:
-            return False
-        users = [ports.monitor_of(request) for request in self._config.monitors]
-        mine = [user for user in users if user.chardev == options.label]
-        return (
-            len(mine) == 1
-            and mine[0].mode == "readline"
-            and os.isatty(0)
-            and os.isatty(1)
-            and not any(options.label in port.text for port in self._config.serials)
-        )
+        await self._chardevs.add(options.label, options.backend, options.mux)
 
     def _open_file(self, path: str, flags: int, mode: int) -> int:
         fd = self._fdsets.open(path, flags)
@@ -260,9 +244,13 @@ class Daemon:
                     oob=backend.threaded,
                 )
             )
-        elif options.chardev == self._terminal_label:
-            Line(backend)  # nobody else may have the device
-            self._open_terminal(machine)
+        elif options.chardev == self._terminal_label and self._terminal is None:
+            from vmd.cli.terminal import open_terminal
+
+            wishes, human = self._config.terminal, self._human_commands()
+            self._terminal = open_terminal(wishes, backend, human, machine, self._dispatcher)
+            if os.isatty(2):
+                self._report.divert = self._terminal.message
         else:
             from monitor.hmp_server import HmpMonitor
 
@@ -282,18 +270,6 @@ class Daemon:
     def _run_human_line(self, machine: Machine, line: str, *, cpu_index: int | None) -> object:
         return self._human_commands().run_line(machine, line, cpu_index=cpu_index)
 
-    def _open_terminal(self, machine: Machine) -> None:
-        from monitor.terminal import TerminalMonitor
-
-        self._terminal = TerminalMonitor(
-            self._human_commands(),
-            machine,
-            self._dispatcher,
-            on_interrupt=lambda: self._signalled(machine, "terminating on signal 2"),
-            version=QEMU_VERSION,
-        )
-        self._terminal_task = asyncio.get_running_loop().create_task(self._terminal.run())
-
     def _start_incoming(self, machine: Machine) -> None:
         for request in self._config.incoming[-1:]:  # given twice, the last one counts
             with self._report.at(request.where):
@@ -306,6 +282,8 @@ class Daemon:
         broadcast_event(self._qmp_monitors, event.name, event.data, seconds, nanoseconds // 1000)
 
     def _signalled(self, machine: Machine, text: str) -> None:
+        if self._terminal is not None:
+            self._terminal.close()
         if machine.qtest is None:
             self._report.error(text)
         machine.quit("host-signal")
@@ -331,9 +309,8 @@ class Daemon:
             await self._clock.sleep(1_000_000)
 
     async def _take_down(self) -> None:
-        if self._terminal is not None and self._terminal_task is not None:
+        if self._terminal is not None:
             self._terminal.close()
-            await asyncio.wait([self._terminal_task])
         self._chardevs.close()
         if self._machine is not None and not self._machine.migration.uses_memory:
             for backend in self._machine.backends.values():

@@ -35,6 +35,8 @@ from vmd.options import (
 # Patterns are compiled when they are first used: most of them never are.
 _UUID = "-".join(f"[0-9a-fA-F]{{{width}}}" for width in (8, 4, 4, 4, 12))
 _GLOBAL = r"(?s)([^.=]{1,63})\.([^=]{1,63})=(.*)"
+# What of -vmd is about the terminal and not about the guest.
+TERMINAL = ("history", "events", "bar", "editor")
 _URI = r"[a-zA-Z][a-zA-Z0-9+.]*:"
 
 
@@ -312,7 +314,8 @@ def vmd(state: Parsing, where: str, arg: str) -> None:
         from vmd.cli.help import guest_help
 
         raise Quit(0, guest_help())
-    state.config.vmd.update(state.options(lists.VMD, where, arg).pairs)
+    for key, value in state.options(lists.VMD, where, arg).pairs:
+        (state.config.terminal if key in TERMINAL else state.config.vmd)[key] = value
 
 
 # What is there without being asked for

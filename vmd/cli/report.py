@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from qapi.error import QmpError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from vmd.clock import Clock
@@ -34,6 +35,8 @@ class Report:
         self.guest_name = ""
         self.named = True  # False while a monitor's command runs: QEMU then leaves its name out
         self.place = ""
+        self.divert: Callable[[str], bool] | None = None
+        """Who shows text on stderr's terminal without breaking a prompt; False if it cannot now."""
         self._clock = clock
 
     def error(self, text: str, where: str = "", hint: str = "") -> None:
@@ -65,6 +68,8 @@ class Report:
 
     def write(self, text: str) -> None:
         """Put text on stderr; a stderr that is gone is no reason to fail."""
+        if self.divert is not None and self.divert(text):
+            return
         try:
             sys.stderr.write(text)
             sys.stderr.flush()

@@ -12,7 +12,6 @@ from vmd.hmp.info import on_off
 from vmd.migration import address
 from vmd.migration.controller import Asker
 from vmd.migration.parameters import BANDWIDTH, CAPABILITIES, PARAMETERS, SIZE, SMALL, SWITCH
-from vmd.migration.state import MigrationStatus
 from vmd.options import parse_boolean, parse_option_size, parse_uint8
 from vmd.qmp import migration
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
     from monitor.hmp import Completer, Hmp
     from vmd.machine import Machine
-
-POLL_NS = 1_000_000_000
-HOLDS_PROMPT = (MigrationStatus.NONE, MigrationStatus.SETUP, MigrationStatus.ACTIVE)
 
 
 def migrate(
@@ -36,21 +32,14 @@ def migrate(
     elif detach:
         hmp.hold(machine.migration.settled())
     else:
-        hmp.hold(_watch(machine))
+        from vmd.hmp.foreground import hold_prompt
+
+        hold_prompt(machine, hmp)
 
 
 def _asker(hmp: Hmp) -> Asker:
     """No command of this monitor gives it descriptors."""
     return Asker(lambda name: None, lambda text: hmp.print(f"{text}\n"))
-
-
-async def _watch(machine: Machine) -> None:
-    """Hold the prompt as QEMU does: it looks at once and then every second."""
-    while machine.migration.status in HOLDS_PROMPT:
-        await machine.clock.sleep(POLL_NS)
-    info = migration.query_migrate(machine)
-    if "error-desc" in info:
-        machine.report(str(info["error-desc"]))
 
 
 def migrate_incoming(machine: Machine, hmp: Hmp, uri: str) -> None:
