@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 RAM_OFFSET_ALIGN = 64 << 12
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 
-CAUSES = {"host-qmp-quit": 2, "host-ui": 5, "guest-shutdown": 6}
+CAUSES = {"host-qmp-quit": 2, "host-ui": 5, "guest-shutdown": 6, "guest-panic": 8}
 """The numbers that QEMU has for these causes of a shutdown."""
 
 WAKEUP_BY_COMMAND = 3
@@ -117,6 +117,7 @@ class Machine:
         )
         self._guest_options = guest_options
         self.equipped = False
+        self.firmware_ran = False  # since the last reset
         self._take_ram(setup)
         self.blockers = Blockers(self._is_migrating, only_migratable=setup.only_migratable)
         self.migration = Migration(self, incoming=setup.incoming)
@@ -225,11 +226,15 @@ class Machine:
         self.screen.write(data)
         self.serial(data)
 
+    def guest_hears(self, data: bytes) -> None:
+        """Something comes in on the guest's first serial line."""
+        self.guest.hear(data)
+
     def _follow_runstate(self) -> None:
         """Guest and guest clock go exactly while the state is running."""
         if self.runstate.state is RunState.RUNNING:
             self.guest_time.start()
-            self.screen.lit = True
+            self.screen.lit = self.firmware_ran = True
             self.guest.start()
             if self._devices is not None:
                 self._devices.guest_runs()
@@ -247,6 +252,7 @@ class Machine:
             self._shut_down(reason, guest=guest)
             return
         self.runstate.was_suspended = False
+        self.firmware_ran = self.runstate.state is RunState.RUNNING
         if self.runstate.state is not RunState.INMIGRATE:
             self.screen.clear()
             if self._devices is not None:
@@ -261,13 +267,47 @@ class Machine:
         """Press the power button; a guest that listens shuts down."""
         self.tracer.emit("qemu_system_powerdown_request", "")
         self.events.emit("POWERDOWN")
-        if self.board.has_cpus and self.guest.answers_powerdown:
-            self.clock.call_later(0, self._guest_powers_off)
+        if self.board.has_cpus:
+            self.guest.press_power_button()
 
-    def _guest_powers_off(self) -> None:
-        if self.runstate.state is RunState.RUNNING:
+    # What the guest does to its machine.
+
+    def guest_powers_off(self) -> None:
+        """The guest is done (ACPI S5)."""
+        if self.board.has_cpus:
             self._trace_shutdown("guest-shutdown")
             self._shut_down("guest-shutdown", guest=True)
+
+    def guest_resets(self) -> None:
+        """The guest reboots."""
+        if self.board.has_cpus:
+            self.system_reset("guest-reset", guest=True)
+
+    def guest_panics(self) -> None:
+        """The guest panics: it stands still, and tells of it if there is a device for that."""
+        if self.board.has_cpus:
+            from vmd.devices import ioports
+
+            self.guest.halt()
+            if ioports.has_pvpanic(self):
+                self.guest_panicked()
+
+    def guest_panicked(self) -> None:
+        """Somebody has told of a panic. From system/runstate.c."""
+        action = self.actions["panic"]
+        if action == "none":
+            self.events.emit("GUEST_PANICKED", {"action": "run"})
+            return
+        shuts_down = action == "exit-failure" or (
+            action == "shutdown" and self.actions["shutdown"] == "poweroff"
+        )
+        told = "poweroff" if shuts_down else "pause"
+        self.events.emit("GUEST_PANICKED", {"action": told})
+        if self.runstate.is_live:
+            self.vm_stop(RunState.GUEST_PANICKED)
+        if shuts_down:
+            self._trace_shutdown("guest-panic")
+            self._shut_down("guest-panic", guest=True, code=int(action == "exit-failure"))
 
     def system_wakeup(self) -> None:
         """Wake a suspended guest."""
@@ -307,12 +347,12 @@ class Machine:
             path = f"/machine/unattached/device[{bridge}]/rtc"
             self.events.emit("RTC_CHANGE", {"offset": min(offset, MAX_INT64), "qom-path": path})
 
-    def _shut_down(self, reason: str, *, guest: bool) -> None:
+    def _shut_down(self, reason: str, *, guest: bool, code: int = 0) -> None:
         self.events.emit("SHUTDOWN", {"guest": guest, "reason": reason})
-        if self.actions["shutdown"] == "pause":
+        if self.actions["shutdown"] != "pause":
+            self.exit(code)
+        elif self.runstate.is_live:
             self.vm_stop(RunState.SHUTDOWN)
-        else:
-            self.exit(0)
 
     def _trace_shutdown(self, reason: str) -> None:
         self.tracer.emit("qemu_system_shutdown_request", f"reason={CAUSES[reason]}")

@@ -7,6 +7,7 @@ from vmd.clock import HeldClock
 from vmd.guest.guest import Guest, GuestOptions
 from vmd.guest.program import PROGRAMS
 from vmd.guest.ram import resident
+from vmd.guest.time import GuestTime
 from vmd.memory import RamBlock
 
 MS = 1_000_000
@@ -14,12 +15,23 @@ MIB = 1 << 20
 
 
 class Board:
-    def __init__(self) -> None:
+    def __init__(self, clock: HeldClock) -> None:
         self.suspended = 0
         self.rtc_offsets: list[int] = []
+        self.deeds: list[str] = []
+        self.guest_time = GuestTime(clock)
 
     def guest_suspend(self) -> None:
         self.suspended += 1
+
+    def guest_resets(self) -> None:
+        self.deeds.append("reboot")
+
+    def guest_powers_off(self) -> None:
+        self.deeds.append("poweroff")
+
+    def guest_panics(self) -> None:
+        self.deeds.append("panic")
 
     def guest_sets_rtc(self, offset: int) -> None:
         self.rtc_offsets.append(offset)
@@ -35,7 +47,7 @@ class Stage:
         self, name: str | None = None, ram: RamBlock | None = None, **options: str
     ) -> None:
         self.clock = HeldClock()
-        self.board = Board()
+        self.board = Board(self.clock)
         self.said = b""
         self.ram = ram if ram is not None else RamBlock.anonymous("ram", 4 * MIB)
         self.guest = Guest(self.ram, self.clock, self.board, self.hear, GuestOptions(name, options))
@@ -45,8 +57,16 @@ class Stage:
 
     def boot(self) -> "Stage":
         self.guest.boot()
-        self.guest.start()
+        self.go_on()
         return self
+
+    def go_on(self) -> None:
+        self.board.guest_time.start()
+        self.guest.start()
+
+    def hold(self) -> None:
+        self.guest.stop()
+        self.board.guest_time.stop()
 
 
 def test_the_counter_speaks_each_number_it_has_counted() -> None:
@@ -215,3 +235,107 @@ def test_registers_full_of_garbage_harm_nobody(name: str) -> None:
     stage.guest.adopt()
     stage.guest.start()
     stage.clock.advance(50 * MS)
+
+
+# How its life goes on and ends
+
+
+def test_the_power_button_is_answered_at_once() -> None:
+    stage = Stage("idle").boot()
+    stage.guest.press_power_button()
+    stage.clock.advance(0)
+    assert stage.board.deeds == ["poweroff"]
+
+
+def test_a_guest_takes_its_time_to_shut_down() -> None:
+    stage = Stage("idle", powerdown="500").boot()
+    stage.guest.press_power_button()
+    stage.clock.advance(300 * MS)
+    stage.guest.press_power_button()
+    stage.clock.advance(199 * MS)
+    assert stage.board.deeds == []
+    stage.clock.advance(1 * MS)
+    assert stage.board.deeds == ["poweroff"]
+
+
+def test_a_guest_that_is_held_meanwhile_shuts_down_later() -> None:
+    stage = Stage("idle", powerdown="500").boot()
+    stage.guest.press_power_button()
+    stage.clock.advance(300 * MS)
+    stage.hold()
+    stage.clock.advance(1000 * MS)
+    stage.go_on()
+    stage.clock.advance(199 * MS)
+    assert stage.board.deeds == []
+    stage.clock.advance(1 * MS)
+    assert stage.board.deeds == ["poweroff"]
+
+
+def test_a_guest_may_ignore_the_power_button_and_still_listens() -> None:
+    stage = Stage("idle", powerdown="ignore").boot()
+    stage.guest.press_power_button()
+    stage.clock.advance(10_000 * MS)
+    assert stage.board.deeds == []
+    assert stage.guest.listens
+
+
+def test_a_shutdown_under_way_travels_with_ram() -> None:
+    source = Stage("idle", powerdown="500").boot()
+    source.guest.press_power_button()
+    source.clock.advance(300 * MS)
+    source.hold()
+    target = Stage(ram=source.ram)
+    target.board.guest_time.set_ns(source.board.guest_time.now_ns())
+    target.guest.adopt()
+    target.go_on()
+    target.clock.advance(200 * MS)
+    assert target.board.deeds == ["poweroff"]
+
+
+@pytest.mark.parametrize("deed", ["panic", "reboot", "poweroff"])
+def test_a_guest_does_what_was_asked_for_after_so_many_milliseconds(deed: str) -> None:
+    stage = Stage("counter", **{f"{deed}-after": "250"}).boot()
+    stage.clock.advance(249 * MS)
+    assert stage.board.deeds == []
+    stage.clock.advance(1000 * MS)
+    assert stage.board.deeds == [deed]
+
+
+def test_a_guest_that_boots_anew_does_it_again() -> None:
+    stage = Stage("idle", **{"reboot-after": "100"}).boot()
+    for times in (1, 2, 3):
+        stage.clock.advance(100 * MS)
+        assert stage.board.deeds == ["reboot"] * times
+        stage.guest.reset()
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "0", "99999999999999999999"])
+def test_a_time_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(QmpError):
+        Stage("idle", **{"panic-after": text})
+
+
+def test_what_is_typed_is_shown_and_a_word_is_obeyed() -> None:
+    stage = Stage("idle").boot()
+    stage.guest.hear(b"pan")
+    stage.guest.hear(b"x\x7fic\r")
+    assert stage.said == b"panx\b \bic\r\n"
+    assert stage.board.deeds == ["panic"]
+
+
+def test_other_words_are_answered_with_those_that_it_knows() -> None:
+    stage = Stage("idle").boot()
+    stage.guest.hear(b"hello\n")
+    assert stage.said == b"hello\r\nwords: panic poweroff reboot suspend\r\n"
+    assert stage.board.deeds == []
+
+
+def test_a_guest_that_has_panicked_hears_nothing_until_it_is_reset() -> None:
+    stage = Stage("counter").boot()
+    stage.guest.halt()
+    stage.guest.hear(b"poweroff\n")
+    stage.clock.advance(1000 * MS)
+    assert (stage.said, stage.board.deeds) == (b"", [])
+    stage.guest.reset()
+    stage.clock.advance(100 * MS)
+    assert stage.said == b"count 1\r\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vmd.chardev import Chardev
     from vmd.chardev.mux import MuxPort
 
@@ -13,10 +15,11 @@ BACKLOG = 1 << 20
 
 
 class Line:
-    """A serial line. What nobody takes is lost, as on a real one."""
+    """A serial line. What nobody takes is lost, as on a real one; `hears` gets what is typed."""
 
     def __init__(self, backend: Chardev | MuxPort) -> None:
         self._backend = backend
+        self.hears: Callable[[bytes], None] = _ignore
         backend.attach(self)
 
     def write(self, data: bytes) -> None:
@@ -33,10 +36,14 @@ class Line:
         pass
 
     def received(self, data: bytes) -> None:
-        pass  # no guest program listens
+        self.hears(data)
 
     def closed(self) -> None:
         pass
 
     def drained(self) -> None:
         pass
+
+
+def _ignore(data: bytes) -> None:
+    pass

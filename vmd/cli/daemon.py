@@ -219,6 +219,7 @@ class Daemon:
             serial = Line(claim(chardev))
         if index == 0:
             machine.serial = serial.write
+            serial.hears = machine.guest_hears
 
     def _connect_monitor(
         self,

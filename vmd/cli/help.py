@@ -163,6 +163,7 @@ def machine_help(config: Config) -> str:
 
 def guest_help() -> str:
     """`-vmd guest=help`: the simulated guests and what can be set on each."""
+    from vmd.guest import life
     from vmd.guest.guest import DEFAULT_PROGRAM
     from vmd.guest.program import PROGRAMS
 
@@ -171,4 +172,6 @@ def guest_help() -> str:
         default = " (default)" if name == DEFAULT_PROGRAM else ""
         lines.append(f"{name}{default}")
         lines += [f"  {option}=  {text}" for option, text in program.options.items()]
+    lines.append("each of them")
+    lines += [f"  {option}=  {text}" for option, text in life.OPTIONS.items()]
     return "\n".join(lines) + "\n"

@@ -44,11 +44,11 @@ class Balloon:
 
     def guest_runs(self) -> None:
         """A guest that listens hears the wish as soon as it runs."""
-        if self._wanted != self.actual and self._machine.guest.answers_powerdown:
+        if self._wanted != self.actual and self._machine.guest.listens:
             self._machine.clock.call_later(FOLLOW_NS, self._follow)
 
     def _follow(self) -> None:
-        if self._wanted != self.actual and self._machine.guest.answers_powerdown:
+        if self._wanted != self.actual and self._machine.guest.listens:
             self.actual = self._wanted
             self._machine.events.emit("BALLOON_CHANGE", {"actual": self.actual})
 

@@ -244,7 +244,7 @@ class Devices:
             self.balloon.guest_runs()
         for watchdog in self.watchdogs():
             watchdog.guest_runs()
-        if self._machine.guest.answers_powerdown and any(d.unplugging for d in self.users()):
+        if self._machine.guest.listens and any(d.unplugging for d in self.users()):
             self._machine.clock.call_later(EJECT_NS, self._eject)
 
     def guest_stops(self) -> None:
@@ -257,7 +257,7 @@ class Devices:
         return (each.state for each in self.users() if each.type.name in realize.WATCHDOGS)
 
     def _eject(self) -> None:
-        if self._machine.guest.answers_powerdown:
+        if self._machine.guest.listens:
             self.take_out_waiting()
 
     def reset(self) -> None:

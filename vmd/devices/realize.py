@@ -67,6 +67,7 @@ def finish(machine: Machine, devices: Devices, device: Device) -> None:
     """What plugging a device brings about in the machine."""
     if device.type.name == "isa-serial" and device.place["index"] == 0 and device.state is not None:
         machine.serial = device.state.write
+        device.state.hears = machine.guest_hears
     elif device.type.name.startswith("virtio-balloon-pci"):
         from vmd.devices.balloon import Balloon
 

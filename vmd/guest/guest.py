@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from vmd.clock import Clock, Timer
+    from vmd.guest.console import Console
+    from vmd.guest.life import Life
     from vmd.guest.program import Program, Wish
     from vmd.guest.ram import GuestRam
+    from vmd.guest.time import GuestTime
 
 DEFAULT_PROGRAM = "counter"
 
@@ -34,7 +37,12 @@ class GuestOptions:
 class Board(Protocol):
     """What a guest can do to the machine that it runs on."""
 
+    @property
+    def guest_time(self) -> GuestTime: ...
     def guest_suspend(self) -> None: ...
+    def guest_resets(self) -> None: ...
+    def guest_powers_off(self) -> None: ...
+    def guest_panics(self) -> None: ...
     def guest_sets_rtc(self, offset: int) -> None: ...
     def guest_arms_watchdog(self, timeout_ns: int) -> None: ...
 
@@ -56,9 +64,13 @@ class Guest:
         self._serial = serial
         self._options = options
         self._timer: Timer | None = None
+        self._end_timer: Timer | None = None
+        self._console: Console | None = None
         self._started = False
+        self._halted = False
         self.throttle_percentage = 0
         self.program: Program | None = None
+        self._life: Life | None = None  # what was asked for beside the program's own
         self._words = self._judge(options)
 
     def _judge(self, options: GuestOptions) -> tuple[int, ...]:
@@ -66,7 +78,11 @@ class Guest:
         program = PROGRAMS[options.name]
         for key in options.options:
             if key not in program.options:
-                raise QmpError(f"Invalid parameter '{key}'")
+                from vmd.guest import life
+
+                if key not in life.OPTIONS:
+                    raise QmpError(f"Invalid parameter '{key}'")
+                self._life = life.judge(options.options)
         if not self._has_room:
             return ()
         assert self._ram is not None
@@ -80,8 +96,20 @@ class Guest:
         """Power on or reset: the chosen program starts from scratch."""
         if self._ram is None or not self._has_room:
             return
+        self._halted = False
         self.program = PROGRAMS[self._options.name]
         self._obey(self.program.boot(self._ram, self._words))
+        registers = bytes(state.LIFE_SIZE)
+        if self._life is not None:
+            registers = self._life._replace(booted=self._board.guest_time.now_ns()).pack()
+        state.store_life(self._ram, registers)
+        self._console = None
+        self._arrange()
+
+    def halt(self) -> None:
+        """Do nothing more, until a reset."""
+        self._halted = True
+        self.program = None
         self._arrange()
 
     def adopt(self) -> None:
@@ -102,7 +130,7 @@ class Guest:
 
     def reset(self) -> None:
         """The machine was reset: a guest of ours boots again, a foreign one stays untouched."""
-        if self.program is not None or self._options.named:
+        if self.program is not None or self._options.named or self._halted:
             self.boot()
 
     def start(self) -> None:
@@ -132,11 +160,54 @@ class Guest:
             self._obey(self.program.boot(self._ram, state.load(self._ram)))
 
     @property
-    def answers_powerdown(self) -> bool:
-        """Whether the power button makes this guest shut down."""
-        return self._started and self.program is not None and self.program.answers_powerdown
+    def listens(self) -> bool:
+        """Whether it runs, and has drivers for what its machine may ask of it."""
+        return self._started and self.program is not None and self.program.has_drivers
+
+    def press_power_button(self) -> None:
+        """A guest that listens shuts down, and takes its time for it."""
+        if self.listens and self._ram is not None:
+            own = self._registers(self._ram)
+            if own.answers_powerdown and not own.pressed:
+                pressed = self._board.guest_time.now_ns() + 1
+                state.store_life(self._ram, own._replace(pressed=pressed).pack())
+                self._arrange_end()
+
+    def _registers(self, ram: GuestRam) -> Life:
+        from vmd.guest import life
+
+        return life.unpack(state.load_life(ram))
+
+    def hear(self, data: bytes) -> None:
+        """Something is typed on the serial line."""
+        if not self.listens:
+            return
+        if self._console is None:
+            from vmd.guest.console import Console
+
+            self._console = Console()
+        shown, words = self._console.hear(data)
+        if shown:
+            self._serial(shown)
+        for word in words:
+            self._do(word)
+
+    def _do(self, deed: str) -> None:
+        """What the guest does to its machine of its own accord."""
+        if deed == "panic":
+            self._board.guest_panics()
+        elif deed == "reboot":
+            self._board.guest_resets()
+        elif deed == "suspend":
+            self._board.guest_suspend()
+        else:
+            self._board.guest_powers_off()
 
     def _arrange(self) -> None:
+        self._arrange_tick()
+        self._arrange_end()
+
+    def _arrange_tick(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -150,8 +221,30 @@ class Guest:
         self._timer = None
         if self.program is not None and self._ram is not None:
             wish = self.program.tick(self._ram)
-            self._arrange()
+            self._arrange_tick()
             self._obey(wish)
+
+    def _arrange_end(self) -> None:
+        """What the guest will do to its machine next is due at a moment of its time."""
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+            self._end_timer = None
+        if self._started and self.program is not None and self._ram is not None:
+            due = self._registers(self._ram).next() if any(state.load_life(self._ram)) else None
+            if due is not None:
+                moment, deed = due
+                delay = max(moment - self._board.guest_time.now_ns(), 0)
+                self._end_timer = self._clock.call_later(delay, lambda: self._comes_due(deed))
+
+    def _comes_due(self, deed: str) -> None:
+        """Once: the register is cleared, unless a boot fills it again."""
+        self._end_timer = None
+        if self.program is not None and self._ram is not None:
+            own = self._registers(self._ram)
+            done = {f"{deed}_after": 0} | ({"pressed": 0} if deed == "poweroff" else {})
+            state.store_life(self._ram, own._replace(**done).pack())
+            self._arrange_end()
+            self._do(deed)
 
     def _obey(self, wish: Wish) -> None:
         if wish.serial:

@@ -39,11 +39,14 @@ NOTHING = Wish()
 
 
 class Program(Protocol):
-    """One kind of guest. `options` name what `-vmd guest=NAME,…` may set, with a word on each."""
+    """One kind of guest. `options` name what `-vmd guest=NAME,…` may set, with a word on each.
+
+    One that `has_drivers` listens to its machine: to the power button, its balloon, its console.
+    """
 
     name: str
     options: Mapping[str, str]
-    answers_powerdown: bool
+    has_drivers: bool
     restarts_on_wakeup: bool
 
     def words(self, options: Mapping[str, str], ram_size: int) -> tuple[int, ...]:
@@ -72,11 +75,11 @@ def _size(options: Mapping[str, str], key: str, default: int) -> int:
 
 
 class Idle:
-    """A guest that does nothing, but is there: it answers the power button."""
+    """A guest that does nothing, but is there and listens."""
 
     name = "idle"
     options: Mapping[str, str] = {}
-    answers_powerdown = True
+    has_drivers = True
     restarts_on_wakeup = False
 
     def words(self, options: Mapping[str, str], ram_size: int) -> tuple[int, ...]:
@@ -109,7 +112,7 @@ class Counter:
         "watchdog": "seconds that it gives the watchdog device with each number (0: none)",
         "hang-at": "the number at which it hangs and says no more (0: never)",
     }
-    answers_powerdown = True
+    has_drivers = True
     restarts_on_wakeup = False
 
     def words(self, options: Mapping[str, str], ram_size: int) -> tuple[int, ...]:
@@ -152,7 +155,7 @@ class Dirty:
         "start": "first byte of the range (1M)",
         "size": "bytes in the range (all RAM behind start)",
     }
-    answers_powerdown = True
+    has_drivers = True
     restarts_on_wakeup = False
     interval = 10 * MS
 
@@ -199,7 +202,7 @@ class AB:
     options: Mapping[str, str] = {
         "suspend": "on: sleep once after the first B, on pc and q35 (off)"
     }
-    answers_powerdown = False
+    has_drivers = False
     restarts_on_wakeup = True
     start, end = 1 << 20, 100 << 20
     sweeps = 64

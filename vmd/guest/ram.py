@@ -20,7 +20,9 @@ SIGNATURE = b"vmd-guest\x00\x01\x00"
 _HEAD = struct.Struct("<12s12s8x")
 WORDS = 8
 _BODY = struct.Struct(f"<{WORDS}Q")
-STATE_SIZE = _HEAD.size + _BODY.size
+_LIFE_OFFSET = STATE_OFFSET + _HEAD.size + _BODY.size
+LIFE_SIZE = 6 * 8
+STATE_SIZE = _LIFE_OFFSET + LIFE_SIZE - STATE_OFFSET
 
 
 class GuestRam(Protocol):
@@ -59,6 +61,15 @@ def store(ram: GuestRam, words: Sequence[int]) -> None:
     """Write the registers back; missing ones are zero."""
     padded = [word & (1 << 64) - 1 for word in words] + [0] * (WORDS - len(words))
     ram.write(STATE_OFFSET + _HEAD.size, _BODY.pack(*padded))
+
+
+def load_life(ram: GuestRam) -> bytes:
+    """The registers behind those of the program, see life.py; all zero for most guests."""
+    return ram.read(_LIFE_OFFSET, LIFE_SIZE)
+
+
+def store_life(ram: GuestRam, registers: bytes) -> None:
+    ram.write(_LIFE_OFFSET, registers)
 
 
 def add_one_to_pages(ram: GuestRam, start: int, end: int) -> None:

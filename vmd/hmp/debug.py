@@ -1,8 +1,7 @@
 """Looking into memory, CPUs and ports at the human monitor.
 
-The CPUs do without paging, so that a virtual address is a physical one. No device has ports of its
-own: all bits of a port read as 1. Observed from monitor/hmp-cmds-target.c, monitor/hmp-cmds.c and
-target/i386/monitor.c of QEMU 10.0.2.
+The CPUs do without paging, so that a virtual address is a physical one. Observed from
+monitor/hmp-cmds-target.c, monitor/hmp-cmds.c and target/i386/monitor.c of QEMU 10.0.2.
 """
 
 from __future__ import annotations
@@ -221,12 +220,15 @@ _SUFFIX = {2: "w", 4: "l"}
 
 
 def i(machine: Machine, hmp: Hmp, fmt: Format, addr: int, index: int | None = None) -> None:
-    """Nothing answers: all lines of the bus are high. A byte is read for an odd size."""
+    """A byte is read for an odd size."""
+    from vmd.devices import ioports
+
     port = addr % (LAST_PORT + 1)
     if index is not None:
+        ioports.write(machine, port, 1, index & 0xFF)
         port = (port + 1) % (LAST_PORT + 1)
     size = fmt.size if fmt.size in _SUFFIX else 1
-    value = (1 << 8 * size) - 1
+    value = ioports.read(machine, port, size)
     # The number of digits is that of the size asked for.
     digits = fmt.size * 2 if fmt.size > 0 else 2
     suffix = _SUFFIX.get(size, "b")
@@ -234,7 +236,10 @@ def i(machine: Machine, hmp: Hmp, fmt: Format, addr: int, index: int | None = No
 
 
 def o(machine: Machine, hmp: Hmp, fmt: Format, addr: int, val: int) -> None:
-    """Nothing listens."""
+    from vmd.devices import ioports
+
+    size = fmt.size if fmt.size in _SUFFIX else 1
+    ioports.write(machine, addr % (LAST_PORT + 1), size, val % (1 << 8 * size))
 
 
 # CPUs

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from vmd.clock import HeldClock
+from vmd.devices import ioports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -183,19 +184,16 @@ def _fill(machine: Machine, address: int, end: int, byte: int) -> Steps:
 def _in(size: int) -> Handler:
     def handle(machine: Machine, words: list[str]) -> str:
         port = _port(words[0])
-        lines = min(size, LAST_PORT + 1 - port)
-        return f"OK 0x{(1 << 8 * lines) - 1:04x}"
+        value = ioports.read(machine, port, min(size, LAST_PORT + 1 - port))
+        return f"OK 0x{value:04x}"
 
     return handle
 
 
-def _out(size: int) -> Handler:
+def _write_port(size: int) -> Handler:
     def handle(machine: Machine, words: list[str]) -> str:
-        from vmd.devices.watchdog import write_port
-
         port, value = _port(words[0]), _unsigned(words[1])
-        if size == 1:
-            write_port(machine, port, value)
+        ioports.write(machine, port, size, value % (1 << 8 * size))
         return "OK"
 
     return handle
@@ -289,7 +287,7 @@ REQUESTS: dict[str, Request] = {
     "b64write": Request(3, _b64write),
     "memset": Request(3, _memset),
     **{f"in{unit}": Request(1, _in(UNITS[unit])) for unit in "bwl"},
-    **{f"out{unit}": Request(2, _out(UNITS[unit])) for unit in "bwl"},
+    **{f"out{unit}": Request(2, _write_port(UNITS[unit])) for unit in "bwl"},
     "irq_intercept_in": Request(1, _intercept),
     "irq_intercept_out": Request(1, _intercept),
     "set_irq_in": Request(4, _set_irq),
