@@ -1,9 +1,9 @@
 """A compiled schema on disk, so that a start does not read the sources.
 
-The file lies in `__pycache__` beside this module: a checksum, then `marshal` of (key, data). The
-key tells which sources it was made of (name, time and size of each, the compiler among them) and
-for which Python. Whatever is wrong with the file, it is made anew; if it cannot be written, it is
-not.
+The file lies in `__pycache__` beside this module: a checksum, then `marshal` of (key, data), with
+each row marshalled for itself: most are never asked for, and sleep as bytes. The key tells which
+sources it was made of (name, time and size of each, the compiler among them) and for which Python.
+Whatever is wrong with the file, it is made anew; if it cannot be written, it is not.
 """
 
 from __future__ import annotations
@@ -12,17 +12,44 @@ import _imp
 import marshal
 import os
 import sys
+from collections.abc import Iterator, Mapping
 
 CHECKSUM_SIZE = 8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from qapi.schema import Data
 
+    Asleep: TypeAlias = (
+        "tuple[dict[str, bytes], dict[str, bytes], dict[str, bytes], tuple[str, ...]]"
+    )
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 MAIN = "qapi-schema.json"
+
+
+class Rows(Mapping[str, "tuple[Any, ...]"]):
+    """Rows by name, woken each time they are asked for."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: dict[str, bytes]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, name: str) -> tuple[Any, ...]:
+        row: tuple[Any, ...] = marshal.loads(self._rows[name])
+        return row
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows
 
 
 def load(
@@ -34,21 +61,31 @@ def load(
     """
     path = os.path.join(directory, f"schema.{sys.implementation.cache_tag}.marshal")
     key = _key(sources)
-    data = _read(path, key)
-    if data is None:
+    asleep = _read(path, key)
+    if asleep is None:
         from qapi.compiler import compile_source
         from qapi.parser import parse_file
 
-        data = compile_source(parse_file(os.path.join(sources, MAIN)))
-        _write(path, key, data)
-    return data
+        asleep = _put_to_sleep(compile_source(parse_file(os.path.join(sources, MAIN))))
+        _write(path, key, asleep)
+    commands, events, types, order = asleep
+    return Rows(commands), Rows(events), Rows(types), order
+
+
+def _put_to_sleep(data: Data) -> Asleep:
+    commands, events, types = (
+        {name: marshal.dumps(row) for name, row in rows.items()} for rows in data[:3]
+    )
+    return commands, events, types, data[3]
 
 
 def _key(sources: str) -> tuple[Any, ...]:
     """What the compiled data depend on."""
     with os.scandir(sources) as entries:
         paths = [entry.path for entry in entries if entry.name.endswith(".json")]
-    paths += [os.path.join(HERE, f"{name}.py") for name in ("parser", "definitions", "compiler")]
+    paths += [
+        os.path.join(HERE, f"{name}.py") for name in ("parser", "definitions", "compiler", "cache")
+    ]
     parts: list[object] = [sys.version]
     for path in sorted(paths):
         try:
@@ -59,7 +96,7 @@ def _key(sources: str) -> tuple[Any, ...]:
     return tuple(parts)
 
 
-def _read(path: str, key: tuple[Any, ...]) -> Data | None:
+def _read(path: str, key: tuple[Any, ...]) -> Asleep | None:
     try:
         with open(path, "rb") as stream:
             raw = stream.read()
@@ -72,7 +109,7 @@ def _read(path: str, key: tuple[Any, ...]) -> Data | None:
     return data if found == key else None
 
 
-def _write(path: str, key: tuple[Any, ...], data: Data) -> None:
+def _write(path: str, key: tuple[Any, ...], data: Asleep) -> None:
     """Put a whole file in place, or nothing; many may do so at the same time."""
     draft = f"{path}.{os.getpid()}"
     try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     T = TypeVar("T")
-    Rows = dict[str, tuple[Any, ...]]
+    Rows = Mapping[str, tuple[Any, ...]]
     Data = tuple[Rows, Rows, Rows, tuple[str, ...]]  # see compiler.py
 
 

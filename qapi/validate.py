@@ -136,7 +136,7 @@ class Plans:
 
     __slots__ = ("_flavour", "_nodes", "_roots", "_rows", "_scalars")
 
-    def __init__(self, rows: dict[str, tuple[Any, ...]], flavour: Flavour) -> None:
+    def __init__(self, rows: Mapping[str, tuple[Any, ...]], flavour: Flavour) -> None:
         self._rows = rows
         self._flavour = flavour
         self._scalars = flavour.scalars

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from vmd.clock import Clock
     from vmd.devices.board import Board
     from vmd.devices.objects import UserObject
-    from vmd.memory import MemoryBackend, RamBlock
+    from vmd.memory import RamBlock
+    from vmd.memory.backends import MemoryBackend
 
 ACTIONS: dict[str, tuple[str, ...]] = {
     "reboot": ("reset", "shutdown"),

@@ -6,7 +6,6 @@ Observed from qom/object_interfaces.c and qom/object.c.
 from __future__ import annotations
 
 from qapi.error import DEVICE_NOT_FOUND, QmpError
-from vmd.memory import create
 from vmd.options import check_id
 
 TYPE_CHECKING = False
@@ -15,7 +14,8 @@ if TYPE_CHECKING:
 
     from vmd.devices.objects import UserObject
     from vmd.machine import Machine
-    from vmd.memory import MemoryBackend, RamBlock
+    from vmd.memory import RamBlock
+    from vmd.memory.backends import MemoryBackend
 
     class ObjectOwner(Protocol):
         """Who has objects of a user: a machine, or one in the making."""
@@ -36,6 +36,8 @@ def add_object(owner: ObjectOwner, options: dict[str, object]) -> None:
     if name in owner.backends or name in owner.objects or name == "type":
         raise QmpError(f"attempt to add duplicate property '{name}' to object (type 'container')")
     if str(options["qom-type"]).startswith("memory-backend-"):
+        from vmd.memory.backends import create
+
         owner.backends[name] = backend = create(options)
         owner.all_blocks.append(backend.block)
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qapi.error import QmpError
-from vmd.memory import MemoryBackend, create
+from vmd.memory.backends import MemoryBackend, create
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

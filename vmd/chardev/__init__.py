@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from qapi.error import QmpError
 from vmd.chardev.chardev import Chardev, Driver, Frontend, Host, strerror
@@ -14,7 +14,7 @@ from vmd.chardev.chardev import Chardev, Driver, Frontend, Host, strerror
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vmd.chardev.mux import MuxPort
+    from vmd.chardev.mux import MuxDriver, MuxPort
 
 __all__ = ["Chardev", "Frontend", "Host", "claim", "create"]
 
@@ -95,7 +95,10 @@ def _driver(kind: str, data: Mapping[str, Any], host: Host) -> Driver:
 
 def claim(chardev: Chardev) -> Chardev | MuxPort:
     """The chardev for one more frontend: itself, or a place on its mux; QmpError if it is taken."""
-    from vmd.chardev.mux import MuxDriver
+    mux = mux_of(chardev)
+    return chardev.claim() if mux is None else mux.claim()
 
-    driver = chardev.driver
-    return driver.claim() if isinstance(driver, MuxDriver) else chardev.claim()
+
+def mux_of(chardev: Chardev) -> MuxDriver | None:
+    """Its driver, if it is a mux; asked for without the module that most processes never need."""
+    return cast("MuxDriver", chardev.driver) if chardev.kind == "mux" else None

@@ -11,9 +11,8 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
-from vmd.chardev import claim, create
+from vmd.chardev import claim, create, mux_of
 from vmd.chardev.memory import MemoryDriver, Ring
-from vmd.chardev.mux import MuxDriver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, MutableMapping
@@ -53,9 +52,8 @@ class Chardevs:
             self._check_stdio()
         device = create(label, backend, self._host, mux, self.get)
         parts = [device]
-        if mux:
-            assert isinstance(device.driver, MuxDriver)
-            parts.append(device.driver.base)
+        if mux and (driver := mux_of(device)) is not None:
+            parts.append(driver.base)
         for part in parts:
             self._devices[part.label] = part
         try:
@@ -106,7 +104,7 @@ class Chardevs:
         old = self._devices.get(label)
         if old is None:
             raise QmpError(f"Chardev '{label}' does not exist")
-        if isinstance(old.driver, MuxDriver):
+        if mux_of(old) is not None:
             raise QmpError("For mux or hub device hotswap is not supported yet")
         if not self._is_used(old):
             del self._devices[label]
@@ -157,8 +155,8 @@ class Chardevs:
         return device.in_use or self._is_base(device)
 
     def _is_base(self, device: Chardev) -> bool:
-        drivers = (other.driver for other in self._devices.values())
-        return any(isinstance(driver, MuxDriver) and driver.base is device for driver in drivers)
+        muxes = (mux_of(other) for other in self._devices.values())
+        return any(mux is not None and mux.base is device for mux in muxes)
 
     def ring(self, label: str) -> Ring:
         """The bytes of a ringbuf (`take` and `write` are ringbuf-read and ringbuf-write)."""
@@ -182,8 +180,9 @@ class Chardevs:
 
 
 def _start(device: Chardev) -> None:
-    if isinstance(device.driver, MuxDriver):
-        device.driver.start()
+    mux = mux_of(device)
+    if mux is not None:
+        mux.start()
 
 
 def _to_tell(device: Chardev) -> dict[str, object]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vmd.devices.board import AuxBlock, Board
     from vmd.devices.topology import Topology
     from vmd.fdset import FdSets
-    from vmd.memory import MemoryBackend
+    from vmd.memory.backends import MemoryBackend
     from vmd.trace import Tracer
 
 

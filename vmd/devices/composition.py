@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vmd.devices.catalog import Backend
     from vmd.devices.plugging import Devices
     from vmd.machine import Machine
-    from vmd.memory import MemoryBackend
+    from vmd.memory.backends import MemoryBackend
 
 MACHINE_DEFAULTS: dict[str, object] = {
     "acpi": "auto",

@@ -1,7 +1,6 @@
-"""Guest memory: RAM blocks, the backends they come from, and the address space they are in."""
+"""Guest memory: RAM blocks and the address space that they are in; `backends` makes them."""
 
 from vmd.memory.addressspace import AddressSpace, split_ram
-from vmd.memory.backends import MemoryBackend, create
 from vmd.memory.dirty import PAGE_BITS, PAGE_SIZE
 from vmd.memory.ramblock import RamBlock, is_ignored, page_align
 
@@ -9,9 +8,7 @@ __all__ = [
     "PAGE_BITS",
     "PAGE_SIZE",
     "AddressSpace",
-    "MemoryBackend",
     "RamBlock",
-    "create",
     "is_ignored",
     "page_align",
     "split_ram",
