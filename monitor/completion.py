@@ -46,7 +46,8 @@ def complete(hmp: Hmp, before_cursor: str, helpful: bool = False) -> Completion:
         if len(words) == MAX_WORDS:
             return Completion()
         words.append("")
-    return _by_table(hmp, hmp.registry.table, words)
+    found = _by_table(hmp, hmp.registry.table, words)
+    return found if found.candidates or not helpful else _by_hint(hmp, words)
 
 
 def _by_table(hmp: Hmp, table: CommandTable, words: list[str]) -> Completion:
@@ -65,12 +66,31 @@ def _by_table(hmp: Hmp, table: CommandTable, words: list[str]) -> Completion:
         return _by_completer(hmp, command, words)
     letter = _letter_at(command, len(words) - 1)
     if letter == "F":
-        return _matching(words[-1], _files(words[-1]))
+        return _matching(words[-1], files(words[-1]))
     if letter == "B":
         return _matching(words[-1], hmp.registry.block_names(hmp.machine))
     if "help" in command.names and letter == "S":
         return _by_table(hmp, hmp.registry.table, words[1:])
     return Completion()
+
+
+def _by_hint(hmp: Hmp, words: list[str]) -> Completion:
+    """What a person may want where QEMU offers nothing: see HmpRegistry's `hints`."""
+    table: CommandTable | None = hmp.registry.table
+    command = None
+    while len(words) > 1 and table is not None:
+        command, words = table.find(words[0]), words[1:]
+        table = command.subcommands if command is not None else None
+    if command is None or (hmp.preconfig() and not command.preconfig):
+        return Completion()
+    if words[-1].startswith("-"):
+        flags = [f"-{it.flag}" for it in command.parameters if it.letter == "-"]
+        return _matching(words[-1], flags)
+    typed = [word for word in words[:-1] if not word.startswith("-")] + words[-1:]
+    hint = hmp.registry.hints().get(command.names[0], {}).get(len(typed))
+    if hint is None:
+        return Completion()
+    return _matching(words[-1], hint(hmp.machine, typed), unfinished=("=", ":"))
 
 
 def _by_completer(hmp: Hmp, command: HmpCommand, words: list[str]) -> Completion:
@@ -98,16 +118,18 @@ def _letter_at(command: HmpCommand, place: int) -> str:
     return letters[place]
 
 
-def _matching(prefix: str, names: Iterable[str]) -> Completion:
-    found = [_bytes(name) for name in names if name.startswith(prefix)]
-    return Completion(len(_bytes(prefix)), found)
+def _matching(prefix: str, names: Iterable[str], unfinished: tuple[str, ...] = ()) -> Completion:
+    """Those that begin so; the only one ends its word, unless it ends in what is `unfinished`."""
+    found = [name for name in names if name.startswith(prefix)]
+    open_end = len(found) == 1 and found[0].endswith(unfinished)
+    return Completion(len(_bytes(prefix)), [_bytes(name) for name in found], open_end)
 
 
 def _bytes(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
 
 
-def _files(typed: str) -> Iterable[str]:
+def files(typed: str) -> Iterable[str]:
     """The entries of the directory that `typed` is in, as they would be typed on."""
     directory, slash, _ = typed.rpartition("/")
     path = directory + slash

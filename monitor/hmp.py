@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[..., Any]
     Completer = Callable[[Any, str], Iterable[str]]
+    Hints = Mapping[str, Mapping[int, Callable[[Any, Sequence[str]], Iterable[str]]]]
     Register = Callable[[Any, int | None, str], int | None]
 
 
@@ -218,14 +219,17 @@ class HmpRegistry:
     `topics` are words that `help` explains though they are no commands. `register(machine,
     cpu_index, name)` is the value of a CPU's register, None if there is none such. `block_names`
     gives the names of block backends, `option_ids(machine, group)` the ids that the group's options
-    have. `console` prints on the process's stdout, `report` a message on its stderr. `trace` is the
-    log that hears of every line.
+    have. `hints` gives what is offered beyond QEMU's completion on a
+    person's terminal: by a command's first name and a word's place behind it (without flags), from
+    the machine and those words. `console` prints on the process's stdout, `report` a message on its
+    stderr. `trace` is the log that hears of every line.
     """
 
     __slots__ = (
         "_option_ids",
         "_register",
         "block_names",
+        "hints",
         "surroundings",
         "table",
         "topics",
@@ -240,6 +244,7 @@ class HmpRegistry:
         register: Register | None = None,
         block_names: Callable[[Any], Iterable[str]] | None = None,
         option_ids: Callable[[Any, str], Container[str]] | None = None,
+        hints: Callable[[], Hints] | None = None,
         console: Callable[[str], None] = discard,
         report: Callable[[str], None] = discard,
         trace: Trace | None = None,
@@ -247,6 +252,7 @@ class HmpRegistry:
         self.trace = trace
         self.table = CommandTable(commands)
         self.topics = topics or {}
+        self.hints: Callable[[], Hints] = hints or dict
         self.block_names = block_names or (lambda machine: ())
         self.surroundings = Surroundings(console, report)
         self._register = register or (lambda machine, cpu_index, name: None)

@@ -68,10 +68,13 @@ class History:
 class Completion:
     """What TAB found: candidates for the word of which `typed` bytes stand before the cursor."""
 
-    __slots__ = ("candidates", "typed")
+    __slots__ = ("candidates", "open_end", "typed")
 
-    def __init__(self, typed: int = 0, candidates: Sequence[bytes] = ()) -> None:
+    def __init__(
+        self, typed: int = 0, candidates: Sequence[bytes] = (), open_end: bool = False
+    ) -> None:
         self.typed = typed
+        self.open_end = open_end  # the only candidate is not the end of its word
         self.candidates = list(dict.fromkeys(candidates))[:MAX_CANDIDATES]
 
     def insertion(self) -> bytes:
@@ -80,7 +83,8 @@ class Completion:
             return common_prefix(self.candidates)[self.typed :]
         only = self.candidates[0]
         # a directory is not the end of a word
-        return only[self.typed :] + (b"" if not only or only.endswith(b"/") else b" ")
+        goes_on = self.open_end or not only or only.endswith(b"/")
+        return only[self.typed :] + (b"" if goes_on else b" ")
 
     def columns(self) -> bytes:
         """The sorted candidates in columns for a screen of 80, lines ended by CR LF."""

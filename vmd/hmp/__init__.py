@@ -15,6 +15,7 @@ from vmd.qmp import block_core
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
+    from monitor.hmp import Hints
     from monitor.trace import Trace
     from vmd.machine import Machine
 
@@ -63,10 +64,17 @@ def registry(
         register=_register,
         block_names=_block_names,
         option_ids=_option_ids,
+        hints=_hints,
         console=console,
         report=report,
         trace=trace,
     )
+
+
+def _hints() -> Hints:
+    from vmd.hmp.hints import HINTS
+
+    return HINTS
 
 
 def _register(machine: Machine, cpu_index: int | None, name: str) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import qapi
+from monitor.completion import LastPiece
 from monitor.hmp import HmpCommand
 from qapi.error import QmpError
 from vmd.options import scan_unsigned
@@ -183,9 +184,15 @@ COMMANDS = [
         "[reset|shutdown|poweroff|pause|debug|none|inject-nmi]",
         "say what to do when the watchdog expires",
         watchdog_action,
+        complete={1: lambda machine, prefix: qapi.load().enum("WatchdogAction")},
     ),
     HmpCommand(
-        "sendkey", "keys:s,hold-time:i?", "keys [hold_ms]", "press keys, as in ctrl-alt-f1", sendkey
+        "sendkey",
+        "keys:s,hold-time:i?",
+        "keys [hold_ms]",
+        "press keys, as in ctrl-alt-f1",
+        sendkey,
+        complete={1: LastPiece("-", lambda machine, prefix: qapi.load().enum("QKeyCode"))},
     ),
     HmpCommand(
         "mouse_button", "button_state:i", "state", "press buttons (1=L, 2=M, 4=R)", mouse_button

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import qapi
 from monitor.hmp import HmpCommand
+from monitor.hmp_args import INT64_MAX
 from qapi.error import QmpError
 from qapi.size import parse_size
 from vmd.hmp.info import on_off
@@ -78,7 +79,7 @@ def _typed(name: str, text: str) -> object:
         return parse_option_size(name, text)
     if kind == BANDWIDTH:
         size, error = parse_size(text, 1 << 20)
-        if error is not None:
+        if error is not None or size > INT64_MAX:
             raise QmpError(f"Invalid size {text}")
         return size
     if kind == SMALL:

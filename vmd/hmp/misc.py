@@ -77,6 +77,11 @@ def _parse(text: str) -> object:
     return value
 
 
+def _ids(machine: Machine, prefix: str) -> list[str]:
+    found = qom.qom_list(machine, "/objects")
+    return [str(entry["name"]) for entry in found if str(entry["type"]).startswith("child<")]
+
+
 COMMANDS = [
     HmpCommand(
         "object_add",
@@ -85,8 +90,11 @@ COMMANDS = [
         "create an object",
         object_add,
         preconfig=True,
+        complete={1: lambda machine, prefix: qapi.load().enum("ObjectType")},
     ),
-    HmpCommand("object_del", "id:s", "id", "delete an object", object_del, preconfig=True),
+    HmpCommand(
+        "object_del", "id:s", "id", "delete an object", object_del, True, complete={1: _ids}
+    ),
     HmpCommand("qom-list", "path:s?", "path", "list an object's properties", qom_list, True),
     HmpCommand("qom-get", "path:s,property:s", "path property", "show a property", qom_get, True),
     HmpCommand(
