@@ -223,10 +223,10 @@ def registers(stage: Stage) -> None:
 
 
 def sizes_and_units(stage: Stage) -> None:
-    texts = (
-        ("1", "1.5G", ".5", "1.", "+1", "-1", "0x10", "0x10M", "010", "1e3", "1Q", "1b", "1B")
-        + ("1k", "1K", "8E", "16E", "1kb", "1MiB", "0.5b", "x", '""', '"1"', "inf", "1 k")
-    )  # fmt: skip
+    texts = [
+        *("1", "1.5G", ".5", "1.", "+1", "-1", "0x10", "0x10M", "010", "1e3", "1Q", "1b", "1B"),
+        *("1k", "1K", "8E", "16E", "1kb", "1MiB", "0.5b", "x", '""', '"1"', "inf", "1 k"),
+    ]
     _typed(
         stage,
         NONE,
