@@ -6,6 +6,7 @@ import itertools
 import json
 import tempfile
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 import qapi
 from tests.differential import normal
-from tests.differential.scenes import capabilities
+from tests.differential.scenes import capabilities, save
 from tests.differential.stage import find_qemu, find_vmd, stage
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ ACTIONS = {
     "panic": st.sampled_from(["pause", "none", "poweroff"]),
     "watchdog": st.sampled_from(["none", "inject-nmi", "reset"]),
 }
+ARRIVALS = ("file:running", "file:paused", "file:half", "file:garbage", "file:empty")
+ARRIVALS += ("file:nowhere/x", "file:running,offset=0x1", "nothing:x", "")
 SWITCHES = ("validate-uuid", "x-ignore-shared", "pause-before-switchover", "no-such-capability")
 PARAMETERS: dict[str, Any] = {
     "max-bandwidth": st.integers(-1, 1 << 65),
@@ -84,6 +87,9 @@ class Pair(RuleBasedStateMachine):
     Each is compared as a sequence of its own: QEMU's threads let an event overtake an answer.
     """
 
+    arguments = VM
+    files: Callable[[], dict[str, bytes]] = staticmethod(dict)
+
     def __init__(self) -> None:
         super().__init__()
         self._open = ExitStack()
@@ -92,7 +98,9 @@ class Pair(RuleBasedStateMachine):
             assert program is not None
             place = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
             scene = self._open.enter_context(stage(program, place))
-            self.machines.append((scene, scene.start(VM)))
+            for name, data in self.files().items():
+                scene.file(name).write_bytes(data)
+            self.machines.append((scene, scene.start(self.arguments)))
         self.saved = False
         self.actions = {"reboot": "reset", "shutdown": "poweroff"}
         self._each(lambda machine: capabilities(machine, "events"))
@@ -202,10 +210,54 @@ class Pair(RuleBasedStateMachine):
         self._each(lambda machine: machine.qmp.execute("migrate", arguments))
 
 
+@cache
+def state_files() -> dict[str, bytes]:
+    """What real QEMU writes when it is running, and when it is paused; and what is none of both."""
+    qemu = find_qemu()
+    assert qemu is not None
+    found = {"garbage": b"garbage" * 1000, "empty": b""}
+    with tempfile.TemporaryDirectory() as place, stage(qemu, Path(place)) as scene:
+        for name in ("running", "paused"):
+            machine = scene.start(VM)
+            capabilities(machine, "events")
+            if name == "paused":
+                machine.qmp.execute("stop")
+            save(machine, f"file:{name}")
+            found[name] = scene.file(name).read_bytes()
+    return {**found, "half": found["running"][: len(found["running"]) // 2]}
+
+
+class Arrivals(Pair):
+    """Both wait for somebody who may never come, or come to nothing."""
+
+    arguments = f"{VM} -incoming defer"
+    files = staticmethod(state_files)
+
+    @rule(uri=st.sampled_from(ARRIVALS))
+    def arrives(self, uri: str) -> None:
+        arguments = {"uri": uri, "exit-on-error": False}
+
+        def play(machine: Machine) -> None:
+            if "class" in machine.qmp.execute("migrate-incoming", arguments):
+                return
+            while True:
+                status = machine.qmp.execute("query-migrate", quietly=True).get("status")
+                if status in ("completed", "failed"):
+                    break
+            if status == "completed":
+                while machine.qmp.execute("query-status", quietly=True)["status"] == "inmigrate":
+                    pass
+            machine.qmp.execute("query-status")
+            machine.qmp.execute("query-migrate", view=lambda told: told | {"total-time": 0})
+
+        self._each(play)
+
+
 @pytest.mark.hypothesis
-def test_a_script_of_commands_means_the_same_to_both(qemu: Program) -> None:
+@pytest.mark.parametrize("pair", [Pair, Arrivals])
+def test_a_script_of_commands_means_the_same_to_both(pair: type[Pair], qemu: Program) -> None:
     run_state_machine_as_test(
-        Pair,
+        pair,
         settings=settings(
             max_examples=SCRIPTS,
             stateful_step_count=20,
