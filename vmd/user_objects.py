@@ -32,12 +32,19 @@ def add_object(owner: ObjectOwner, options: dict[str, object]) -> None:
     context = options.get("prealloc-context")
     if context:  # there are no thread contexts
         raise QmpError(f"Device '{context}' not found", DEVICE_NOT_FOUND)
+    is_memory = str(options["qom-type"]).startswith("memory-backend-")
+    if is_memory:
+        from vmd.memory.backends import create, judge
+
+        judge(options)
+    elif options["qom-type"] == "iothread":
+        from vmd.devices.objects import judge_iothread
+
+        judge_iothread(options)
     # `type` is a property that every container has.
     if name in owner.backends or name in owner.objects or name == "type":
         raise QmpError(f"attempt to add duplicate property '{name}' to object (type 'container')")
-    if str(options["qom-type"]).startswith("memory-backend-"):
-        from vmd.memory.backends import create
-
+    if is_memory:
         owner.backends[name] = backend = create(options)
         owner.all_blocks.append(backend.block)
     else:

@@ -86,6 +86,10 @@ def finish_machine(machine: Machine, setup: MachineSetup, config: Config, report
     setup.node_of_cpu = _nodes_of_cpus(nodes, config.smp)
     with report.at(""):
         _add_ram(setup, config, nodes)
+    if not nodes and setup.board.has_cpus and config.memory.max_size > config.memory.size:
+        # Memory that may be plugged needs a node to go to.
+        setup.node_of_cpu = dict.fromkeys(range(config.smp.maxcpus), 0)
+        setup.node_sizes = {0: setup.ram_size}
     _warn_of_homeless_cpus(nodes, config.smp, report)
     with report.at(_typed_guest(config)):
         machine.equip(setup)

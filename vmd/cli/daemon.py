@@ -189,7 +189,10 @@ class Daemon:
         for index, port in enumerate(self._config.serials):
             await self._connect_serial(machine, port, index)
         for index, port in enumerate(self._config.parallels):
-            await self._port(port, "parallel", index)
+            chardev = await self._port(port, "parallel", index)
+            if chardev is not None and machine.board.has_cpus:
+                with self._report.at(port.where):
+                    Line(claim(chardev))
 
     def _connect_monitors(self, machine: Machine) -> None:
         """Monitors, then whoever listens to the machine's events."""

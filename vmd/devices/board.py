@@ -40,6 +40,7 @@ class Board(NamedTuple):
     default_devices: tuple[AuxBlock, ...] = ()
     acpi: tuple[AuxBlock, ...] = ()
     rtc_place: int = 0  # of the bridge with the real-time clock, behind the CPUs
+    compat_props: tuple[tuple[str, str, str], ...] = ()  # type, property, value
 
 
 _BIOS = (
@@ -103,6 +104,7 @@ BOARDS = (
         acpi=_ACPI,
         default_devices=_pc_devices("01.0", "02.0", "e1000e"),
         rtc_place=1,
+        compat_props=(("virtio-iommu-pci", "aw-bits", "39"),),
     ),
 )
 

@@ -116,7 +116,7 @@ def properties(type_name: str, *, device: bool = False) -> list[PropertyInfo]:
     ]
 
 
-def expand(kind: str, name: str, given: dict[str, object]) -> dict[str, object]:
+def expand(kind: str, name: str, given: object) -> dict[str, object]:
     """The model with some properties set, as query-cpu-model-expansion tells it.
 
     `kind` is "full" (all properties) or "static" (what makes the model out of the base model).
@@ -124,6 +124,8 @@ def expand(kind: str, name: str, given: dict[str, object]) -> dict[str, object]:
     """
     if name not in names():
         raise QmpError(f"CPU model '{name}' not found")
+    if not isinstance(given, dict):
+        raise QmpError("Invalid parameter type for 'model.props', expected: object")
     data = _data()
     values = dict.fromkeys(_expanded(name + SUFFIX), False) | model_values(name)
     _follow(values)

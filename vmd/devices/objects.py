@@ -43,10 +43,7 @@ class IOThread:
         import threading
 
         self.id = str(options["id"])
-        self.parameters = dict(IOTHREAD_DEFAULTS)
-        for name in IOTHREAD_DEFAULTS:
-            if name in options:
-                self._judge(name, options[name])
+        self.parameters = IOTHREAD_DEFAULTS | judge_iothread(options)
         self._check_pool()
         self._end = threading.Event()
         thread = threading.Thread(target=self._end.wait, name=f"IO {self.id}", daemon=True)
@@ -54,15 +51,9 @@ class IOThread:
         self.thread_id = thread.native_id or 0
 
     def set(self, name: str, value: object) -> None:
-        self._judge(name, value)
+        self.parameters |= judge_iothread({name: value})
         if name.startswith("thread-pool-"):
             self._check_pool()
-
-    def _judge(self, name: str, value: object) -> None:
-        number = integer(name, value)
-        if number < 0:
-            raise QmpError(f"{name} value must be in range [0, {MAX_INT64}]")
-        self.parameters[name] = number
 
     def _check_pool(self) -> None:
         low, high = self.parameters["thread-pool-min"], self.parameters["thread-pool-max"]
@@ -80,6 +71,17 @@ class IOThread:
 
     def close(self) -> None:
         self._end.set()
+
+
+def judge_iothread(options: Mapping[str, object]) -> dict[str, int]:
+    """The numbers that are given, each looked at by itself; QmpError if one is out of range."""
+    found = {}
+    for name in IOTHREAD_DEFAULTS:
+        if name in options:
+            found[name] = integer(name, options[name])
+            if found[name] < 0:
+                raise QmpError(f"{name} value must be in range [0, {MAX_INT64}]")
+    return found
 
 
 class Secret:

@@ -224,6 +224,8 @@ class Devices:
     def _find(self, name: str) -> Device:
         if name in self.named:
             return self.named[name]
+        if not name:  # the container of them all
+            raise QmpError(f"{name} is not a device")
         if name.startswith("/"):
             for device in self.all():
                 if device.path == name:

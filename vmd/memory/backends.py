@@ -120,7 +120,7 @@ def create(options: Mapping[str, object], fds: Mapping[str, int] | None = None) 
     id_ = str(options["id"])
     canonical = properties["x-use-canonical-path-for-ramblock-id"]
     name = f"/objects/{id_}" if canonical else id_
-    _check(qom_type, properties)
+    judge({"qom-type": qom_type, **properties})
     received = (fds or {}).get(name)
     if received is not None and properties["share"] and qom_type != "memory-backend-file":
         block = _map(name, received, properties)
@@ -146,15 +146,15 @@ def _int(properties: Options, name: str) -> int:
     return value
 
 
-def _check(qom_type: str, properties: Options) -> None:
-    """The checks that need no host, in QEMU's order (backends/hostmem.c)."""
+def judge(options: Mapping[str, object]) -> None:
+    """What QEMU says of values of ObjectOptions before there is an object (backends/hostmem.c)."""
     for name in ("size", "prealloc-threads"):
-        if not properties[name]:
-            raise QmpError(f"property '{name}' of {qom_type} doesn't take value '0'")
-    if properties["prealloc"] and not properties["reserve"]:
+        if options.get(name) == 0:
+            raise QmpError(f"property '{name}' of {options['qom-type']} doesn't take value '0'")
+    if options.get("prealloc") and options.get("reserve") is False:
         raise QmpError("'prealloc=on' and 'reserve=off' are incompatible")
-    nodes = properties["host-nodes"]
-    assert isinstance(nodes, list)
+    nodes = options.get("host-nodes", ())
+    assert isinstance(nodes, (list, tuple))
     for node in nodes:
         if node >= MAX_NODES:
             raise QmpError(f"Invalid host-nodes value: {node}")

@@ -18,11 +18,11 @@ MEMDEV_PROPERTIES = ("merge", "dump", "prealloc", "share", "reserve", "policy", 
 DEFAULT_CPU_TYPE = "qemu64-x86_64-cpu"
 
 
-def query_machines(machine: Machine) -> list[dict[str, object]]:
-    return [_machine_info(board) for board in BOARDS]
+def query_machines(machine: Machine, compat_props: bool | None = None) -> list[dict[str, object]]:
+    return [_machine_info(board, compat_props=bool(compat_props)) for board in BOARDS]
 
 
-def _machine_info(board: Board) -> dict[str, object]:
+def _machine_info(board: Board, *, compat_props: bool) -> dict[str, object]:
     info: dict[str, object] = {
         "name": board.name,
         "cpu-max": board.max_cpus,
@@ -38,6 +38,11 @@ def _machine_info(board: Board) -> dict[str, object]:
         info["is-default"] = True
     if board.has_cpus:
         info["default-cpu-type"] = DEFAULT_CPU_TYPE
+    if compat_props:
+        info["compat-props"] = [
+            {"qom-type": name, "property": key, "value": value}
+            for name, key, value in board.compat_props
+        ]
     return info
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qapi.error import QmpError
-
 if TYPE_CHECKING:
     from vmd.machine import Machine
 
@@ -21,10 +19,7 @@ def query_cpu_model_expansion(
 ) -> dict[str, object]:
     from vmd.devices import cpu
 
-    given = model.get("props", {})
-    if not isinstance(given, dict):
-        raise QmpError("Invalid parameter type for 'model.props', expected: object")
-    return cpu.expand(type, model["name"], given)
+    return cpu.expand(type, model["name"], model.get("props", {}))
 
 
 HANDLERS = {

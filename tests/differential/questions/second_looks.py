@@ -1,0 +1,85 @@
+"""Corners of known commands: what is judged first, and what goes without saying."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.differential.scenes import NONE, leave
+
+if TYPE_CHECKING:
+    from tests.differential.stage import Stage
+
+PC = "-machine pc -nodefaults -accel tcg -S -m 64"
+BOARDS = ("none", "pc-i440fx-10.0", "pc-q35-10.0")
+
+
+def values_of_an_object_that_is_there_already(stage: Stage) -> None:
+    machine = stage.start(NONE)
+    thread = {"qom-type": "iothread", "id": "a"}
+    memory = {"qom-type": "memory-backend-ram", "id": "a", "size": 4096}
+    machine.qmp.execute("object-add", thread)
+    for name, value in (("poll-max-ns", -1), ("thread-pool-max", -1), ("thread-pool-max", 0)):
+        machine.qmp.execute("object-add", {**thread, name: value})
+        machine.qmp.execute("object-add", {**thread, name: value, "id": "type"})
+        machine.qmp.execute("object-add", {**thread, name: value, "id": "9"})
+    for name, value in (("size", 0), ("size", 1 << 60), ("prealloc-threads", 0)):
+        machine.qmp.execute("object-add", {**memory, name: value})
+    machine.qmp.execute("object-add", {**memory, "host-nodes": [128]})
+    machine.qmp.execute("object-add", {**memory, "prealloc": True, "reserve": False})
+    machine.qmp.execute("object-add", {"qom-type": "secret", "id": "a"})
+    leave(machine)
+
+
+def differences_of_boards(stage: Stage) -> None:
+    machine = stage.start(NONE)
+
+    def ours(boards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return sorted((b for b in boards if b["name"] in BOARDS), key=lambda b: str(b["name"]))
+
+    for arguments in (None, {"compat-props": False}, {"compat-props": True}):
+        machine.qmp.execute("query-machines", arguments, view=ours)
+    leave(machine)
+
+
+def models_of_cpus_with_odd_properties(stage: Stage) -> None:
+    machine = stage.start(NONE)
+    for name in ("nobody", "max"):
+        for props in ("x", [], 1, None, {"nothing": True}):
+            model = {"name": name, "props": props}
+            arguments = {"type": "static", "model": model}
+            machine.qmp.execute("query-cpu-model-expansion", arguments)
+    leave(machine)
+
+
+def memory_that_may_be_plugged_has_a_node(stage: Stage) -> None:
+    backend = "-object memory-backend-ram,id=m,size=64M"
+    for options in (
+        ",maxmem=1G",
+        ",slots=2,maxmem=1G -smp 2,maxcpus=4",
+        f",slots=2,maxmem=1G {backend} -machine memory-backend=m",
+        f",slots=2,maxmem=1G -smp 2 {backend} -numa node,memdev=m",
+        ",maxmem=64M",
+    ):
+        machine = stage.start(f"{PC}{options}", human="socket")
+        for command in ("x-query-numa", "query-hotpluggable-cpus", "query-memory-size-summary"):
+            machine.qmp.execute(command)
+        machine.human.type("info numa")
+        leave(machine)
+
+
+def devices_that_are_none(stage: Stage) -> None:
+    machine = stage.start(PC)
+    for name in ("", "/", "//", ".", "machine", "/machine", "/machine/peripheral", "x/y"):
+        machine.qmp.execute("device_del", {"id": name})
+    leave(machine)
+
+
+def ports_that_are_listened_to(stage: Stage) -> None:
+    machine = stage.start("-machine pc -accel tcg -S -m 64 -serial null -parallel null")
+
+    def by_label(devices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        ports = [device for device in devices if device["label"] != "qmp"]
+        return sorted(ports, key=lambda port: str(port["label"]))
+
+    machine.qmp.execute("query-chardev", view=by_label)
+    leave(machine)
