@@ -216,6 +216,7 @@ class Migration:
     # Events.
 
     def _announce(self, status: MigrationStatus) -> None:
+        self._vm.tracer.emit("migrate_set_state", f"new state {status.value}")
         if self.options.is_on("events"):
             self._vm.events.emit("MIGRATION", {"status": status.value})
 

@@ -235,8 +235,8 @@ class Outgoing:
         sending_ms = self.stats.total_time_ms - self.stats.setup_time_ms
         if sending_ms:
             self.stats.mbps = self.stats.transferred * 8 / sending_ms / 1000
-        self._handover.give_away()
         self._step(MigrationStatus.COMPLETED)
+        self._handover.give_away()
 
     def _fail(self, reason: str, channel: Channel) -> None:
         self._course.error = reason

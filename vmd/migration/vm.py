@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vmd.memory import RamBlock
     from vmd.migration.blockers import Blockers
     from vmd.runstate import RunState, RunStateMachine
+    from vmd.trace import Tracer
 
 
 class GuestTime(Protocol):
@@ -37,6 +38,7 @@ class Vm(Protocol):
     guest: Guest
     ram_blocks: list[RamBlock]
     blockers: Blockers
+    tracer: Tracer
 
     @property
     def guest_time(self) -> GuestTime: ...

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tests.differential.stage import Machine, Stage
 
 # What the log tells of events that vmd has; real QEMU has others of which it would tell too.
+WITH_A_PAUSE = {"capabilities": [{"capability": "pause-before-switchover", "state": True}]}
 PATTERNS = ("handle_*", "qmp_*", "monitor_qmp_cmd*", "monitor_qmp_err*", "monitor_qmp_respond")
 MOMENT = re.compile(r'0x[0-9a-f]+|\{"timestamp": \{[^}]*\}|"(package|guest)": "[^"]*"')
 
@@ -66,6 +67,34 @@ def run_states(stage: Stage) -> None:
     machine.qmp.execute("system_reset")
     _log(stage)
     leave(machine)
+
+
+def migrations(stage: Stage) -> None:
+    names = ("migrate_set_state", "runstate_set", "qmp_enter_migrate*", "qmp_exit_migrate*")
+    traces = " ".join(f"-trace {name}" for name in names) + " -D log"
+    machine = stage.start(f"{NONE} {traces}")
+    machine.qmp.execute("migrate", {"uri": "file:nowhere/x"})
+    machine.qmp.execute("migrate", {"uri": "nothing:x"})
+    machine.qmp.execute("migrate-set-capabilities", WITH_A_PAUSE)
+    machine.qmp.execute("migrate", {"uri": "file:state"})
+    machine.qmp.wait("STOP")
+    while machine.qmp.execute("query-migrate", quietly=True)["status"] != "pre-switchover":
+        pass
+    machine.qmp.execute("migrate-continue", {"state": "pre-switchover"})
+    while machine.qmp.execute("query-status", quietly=True)["status"] != "postmigrate":
+        pass
+    _log(stage)
+    leave(machine)
+    for name, text in (("state", None), ("garbage", b"garbage" * 100)):
+        if text is not None:
+            stage.file(name).write_bytes(text)
+        machine = stage.start(f"{NONE} -incoming defer {traces}")
+        arguments = {"uri": f"file:{name}", "exit-on-error": False}
+        machine.qmp.execute("migrate-incoming", arguments)
+        while machine.qmp.execute("query-migrate", quietly=True)["status"] in ("setup", "active"):
+            pass
+        _log(stage)
+        leave(machine)
 
 
 def names_and_patterns(stage: Stage) -> None:
