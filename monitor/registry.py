@@ -8,7 +8,7 @@ whose arguments the schema does not describe ('gen': false) the names stay as th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qapi.schema import Command, Event
 
 Handler = Callable[..., Any]
+PROTOCOLS_OWN = "qmp_capabilities"
 
 
 class Schema(Protocol):
@@ -92,7 +93,7 @@ def as_keyword(name: str) -> str:
 
 
 class QmpRegistry:
-    """All commands. ValueError if the schema and the handlers do not name the same ones.
+    """All commands. The two mappings may bring a handler in when it is first asked for.
 
     `qmp_capabilities` is the protocol's own: it has its handler here and must not be given one.
     With `check_returns` every result and event is compared with the schema (for tests).
@@ -118,19 +119,30 @@ class QmpRegistry:
         self.schema = schema
         self._check_returns = check_returns
         self._handlers = handlers
-        self._monitor_handlers = {**session_handlers, "qmp_capabilities": _qmp_capabilities}
+        self._monitor_handlers = session_handlers
         self._commands: dict[str, QmpCommand] = {}
         self._introspection: Encoded | None = None
-        _demand_same_names(schema.commands, handlers, self._monitor_handlers)
 
     def find(self, name: str) -> QmpCommand | None:
         command = self._commands.get(name)
         if command is None and name in self.schema.commands:
-            takes_monitor = name in self._monitor_handlers
-            handler = (self._monitor_handlers if takes_monitor else self._handlers)[name]
+            handler, takes_monitor = self._handler(name)
             command = QmpCommand(self.schema, name, handler, takes_monitor, self._check_returns)
             self._commands[name] = command
         return command
+
+    def _handler(self, name: str) -> tuple[Handler, bool]:
+        """A command's handler, and whether it takes the asking monitor."""
+        if name == PROTOCOLS_OWN:
+            return _qmp_capabilities, True
+        if name in self._monitor_handlers:
+            return self._monitor_handlers[name], True
+        return self._handlers[name], False
+
+    def demand_same_names(self) -> None:
+        """ValueError if the schema and the handlers do not name the same commands (for tests)."""
+        own = (PROTOCOLS_OWN,)
+        _demand_same_names(self.schema.commands, self._handlers, self._monitor_handlers, own)
 
     def introspection(self) -> Encoded:
         """The schema as query-qmp-schema tells it, written once and kept: every client asks."""
@@ -150,8 +162,7 @@ class QmpRegistry:
 
         problems = []
         for name, entry in self.schema.commands.items():
-            takes_monitor = name in self._monitor_handlers
-            handler = (self._monitor_handlers if takes_monitor else self._handlers)[name]
+            handler, takes_monitor = self._handler(name)
             for members in _argument_sets(self.schema, entry):
                 given = {as_keyword(member): None for member in members}
                 try:
@@ -178,12 +189,12 @@ def _argument_sets(schema: Schema, entry: Command) -> Iterator[list[str]]:
         yield [member.name for member in members if not member.optional]
 
 
-def _demand_same_names(schema: Mapping[str, object], *tables: Mapping[str, object]) -> None:
+def _demand_same_names(schema: Mapping[str, object], *tables: Iterable[str]) -> None:
     named: set[str] = set()
-    for table in tables:
-        if named & table.keys():
-            raise ValueError(f"commands with two handlers: {sorted(named & table.keys())}")
-        named |= table.keys()
+    for table in map(set, tables):
+        if named & table:
+            raise ValueError(f"commands with two handlers: {sorted(named & table)}")
+        named |= table
     if named != schema.keys():
         raise ValueError(
             f"commands without a handler: {sorted(schema.keys() - named)}; "

@@ -5,8 +5,8 @@ have changed; whoever reads the result need not check again. The result is (comm
 types, order): three dicts with a row for each name, and the names of all commands and events in the
 order of the files. The rows, which `schema.py` turns into entities when they are first asked for:
 
-- command: (argument type | None, return type | None, flags, features); flags are those of FLAGS
-  that are on
+- command: (argument type | None, return type | None, flags, features, module); flags are those of
+  FLAGS that are on, the module is the name of the file that defines it
 - event: (argument type | None, features)
 - enum: ("enum", ((member, features), …), features)
 - object: ("object", members, tag | None, ((case, type), …), features); members are
@@ -17,6 +17,8 @@ A type is named as a builtin, as a key of `types`, or "[T]" for an array of T.
 """
 
 from __future__ import annotations
+
+import os
 
 from qapi.definitions import BUILTIN_ENUMS, FLAGS, Definition, Definitions, Features, error
 from qapi.parser import Array, Node, Object, Source, Truth, Word
@@ -291,8 +293,13 @@ class _Compiler:
                 not self.source.allowed("command-returns-exceptions", definition.name)
             ):
                 raise error(node, f"'{definition.name}' returns no object")
-        return data, returns, flags, self.definitions.features(value)
+        return data, returns, flags, self.definitions.features(value), _module(definition)
 
     def _event(self, definition: Definition) -> Row:
         boxed = self._flag(definition.value, "boxed")
         return self._arguments(definition, boxed=boxed), self.definitions.features(definition.value)
+
+
+def _module(definition: Definition) -> str:
+    """The name of its file, as QEMU calls the modules of its schema: without what ends it."""
+    return os.path.splitext(os.path.basename(definition.name.where.file))[0]

@@ -43,7 +43,8 @@ NOTHING = "q_empty"  # the type of what has no members
 
 
 class Command:
-    """A QMP command. `data` and `returns` are type names, None if there is nothing."""
+    """A QMP command. `data` and `returns` are type names, None if there is nothing; `module` is the
+    file of the schema that it stands in."""
 
     __slots__ = (
         "allow_oob",
@@ -53,6 +54,7 @@ class Command:
         "data",
         "features",
         "gen",
+        "module",
         "name",
         "returns",
         "success_response",
@@ -63,7 +65,8 @@ class Command:
         self.data: str | None
         self.returns: str | None
         self.features: tuple[str, ...]
-        self.data, self.returns, flags, self.features = row
+        self.module: str
+        self.data, self.returns, flags, self.features, self.module = row
         self.boxed = "boxed" in flags
         self.gen = "gen" in flags
         self.success_response = "success-response" in flags
