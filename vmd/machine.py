@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vmd.jobs import Jobs
     from vmd.machine_setup import MachineSetup
     from vmd.memory import RamBlock
+    from vmd.vnc.server import Server as VncServer
 
 RAM_OFFSET_ALIGN = 64 << 12
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
@@ -97,6 +98,7 @@ class Machine:
         self.warn: Callable[[str], None] = lambda text: report(f"warning: {text}")
         self.fdsets = fdsets
         self.chardevs: Chardevs | None = None
+        self.vnc: list[VncServer] = []
         self.qtest: dict[str, str] | None = None  # its object's properties, with -qtest
         self.exit_preconfig: Callable[[], Awaitable[None]] | None = None  # while it is not complete
         self.serial: Callable[[bytes], None] = lambda data: None

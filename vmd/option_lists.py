@@ -30,6 +30,22 @@ OVERCOMMIT = OptionList("overcommit", None, {"mem-lock": "str", "cpu-pm": "bool"
 TRACE = OptionList("trace", "enable", dict.fromkeys(("enable", "events", "file"), "str"))
 RTC = OptionList("rtc", None, dict.fromkeys(("base", "clock", "driftfix"), "str"), merge=True)
 VMD = OptionList("vmd", "guest")
+VNC = OptionList(
+    "vnc",
+    "vnc",
+    {
+        "vnc": "str",
+        "share": "str",
+        "to": "number",
+        "ipv4": "bool",
+        "ipv6": "bool",
+        "password": "bool",
+        "password-secret": "str",
+        "lossy": "bool",
+        "non-adaptive": "bool",
+        "audiodev": "str",
+    },
+)
 
 # -smp and -boot are keyval trees under a machine property; these kinds are for their help alone.
 SMP_LEVELS = ("drawers", "books", "sockets", "dies", "clusters", "modules", "cores", "threads")
@@ -57,7 +73,7 @@ ACTIONS = {
 
 LISTS = (
     *(ACTION, NUMA, NAME, MSG, OVERCOMMIT, OBJECT, BOOT, SMP, MEMORY, ACCEL, TRACE, MON, GLOBAL),
-    *(RTC, CHARDEV, VMD),
+    *(RTC, CHARDEV, VNC, VMD),
 )
 """All of them, in QEMU's order; `machine` is not among them: see machine_parameters."""
 

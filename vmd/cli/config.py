@@ -152,6 +152,8 @@ class Config:
         self.netdevs: list[ObjectRequest] = []
         self.blockdevs: list[ObjectRequest] = []
         self.added_fds: list[Request] = []
+        self.audiodevs: list[str] = []
+        self.displays: list[Request] = []  # -vnc
         self.numa: list[NumaRequest] = []
         self.chardevs: list[ChardevRequest] = []
         self.monitors: list[MonitorRequest] = []

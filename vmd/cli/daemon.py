@@ -23,7 +23,7 @@ from vmd.chardev.registry import Chardevs
 from vmd.cli import ports
 from vmd.cli.build import begin_machine, finish_machine
 from vmd.cli.cpus import check_cpu
-from vmd.cli.plug import add_devices, add_fd
+from vmd.cli.plug import add_devices, add_fd, open_displays
 from vmd.cli.report import Quit
 from vmd.cli.settle import check_images, choose_machine, settle
 from vmd.cli.signals import SignalWatch
@@ -167,6 +167,7 @@ class Daemon:
         finish_machine(machine, setup, self._config, self._report)
         await self._connect_serials(machine)
         add_devices(machine, self._config, self._report)
+        open_displays(machine, self._config, self._report)
         self._start_incoming(machine)
 
     async def _exit_preconfig(self, machine: Machine, setup: MachineSetup) -> None:
@@ -315,6 +316,8 @@ class Daemon:
     async def _take_down(self) -> None:
         if self._terminal is not None:
             self._terminal.close()
+        for display in self._machine.vnc if self._machine is not None else ():
+            display.close()
         self._chardevs.close()
         if self._machine is not None and not self._machine.migration.uses_memory:
             for backend in self._machine.backends.values():

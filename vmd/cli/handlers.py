@@ -168,7 +168,8 @@ def netdev(state: Parsing, where: str, arg: str) -> None:
 
 def audiodev(state: Parsing, where: str, arg: str) -> None:
     """There is only the one that is silent: what it is told has no effect there."""
-    _from_schema(state, "Audiodev", "driver", arg)
+    properties = _from_schema(state, "Audiodev", "driver", arg)
+    state.config.audiodevs.append(str(properties["id"]))
 
 
 def _from_schema(state: Parsing, kind: str, implied: str, arg: str) -> dict[str, object]:
@@ -333,7 +334,15 @@ def nographic(state: Parsing, where: str, arg: str) -> None:
     state.config.nographic = True
 
 
+def vnc(state: Parsing, where: str, arg: str) -> None:
+    options = state.options(lists.VNC, where, arg)
+    state.config.displays.append(Request(where, options))
+
+
 def display(state: Parsing, where: str, arg: str) -> None:
+    if arg.startswith("vnc="):
+        vnc(state, where, arg.removeprefix("vnc="))
+        return
     if arg in HELP_WORDS:
         from vmd.cli.help import DISPLAY_HELP
 

@@ -56,9 +56,13 @@ TEXTS: dict[str, tuple[str, str]] = {
     "uuid": ("%08x-%04x-%04x-%04x-%012x", "UUID of the guest"),
     "rtc": ("[base=utc|localtime|date][,clock=host|rt|vm][,driftfix=none|slew]", "guest's clock"),
     "vmd": ("guest=name[,key=value...]", "choose the program that runs as the guest"),
-    "display": ("none", "there is no display ('-display help')"),
+    "display": ("none|vnc=address", "what shows the screen ('-display help')"),
     "nographic": ("", "put serial port and monitor on stdin and stdout"),
     "vga": ("none|std", "graphics adapter"),
+    "vnc": (
+        "address[,password=on|off][,password-secret=id][,share=policy][,to=display]",
+        "show the screen to VNC clients at host:display or unix:path ('none': to nobody)",
+    ),
     "audio": ("[driver=]none[,id=id]", "no sound, which is all there is"),
     "chardev": (
         "kind,id=id[,option=value...]",

@@ -39,6 +39,18 @@ def add_devices(machine: Machine, config: Config, report: Report) -> None:
                 report.warning(f"global {driver}.{name}={value} not used")
 
 
+def open_displays(machine: Machine, config: Config, report: Report) -> None:
+    """Show the screen to whom the command line says; Quit where it cannot be shown."""
+    for request in config.displays:
+        from vmd.vnc.listen import open_server
+
+        with report.at(request.where):
+            audio = request.options.get("audiodev")
+            if audio is not None and audio not in config.audiodevs:
+                raise QmpError(f"audiodev '{audio}' not found")
+            open_server(machine, request.options)
+
+
 def add_fd(fdsets: FdSets, options: Options) -> None:
     """Put a descriptor that was inherited into a set; QmpError if there is none."""
     fd, number = options.number("fd", -1), options.number("set", -1)

@@ -54,6 +54,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         _with("display", do.display),
         _bare("nographic", do.nographic),
         _with("vga", do.vga),
+        _with("vnc", do.vnc),
         _with("audio", do.audio),
     ),
     "Character device options": (

@@ -156,8 +156,20 @@ def info_mice(machine: Machine, hmp: Hmp) -> None:
 
 
 def info_vnc(machine: Machine, hmp: Hmp) -> None:
-    if not ui.query_vnc_servers(machine):
+    """Observed from ui/ui-hmp-cmds.c."""
+    if not (servers := ui.query_vnc_servers(machine)):
         hmp.print("None\n")
+    found: list[dict[str, Any]] = servers
+    for server in found:
+        hmp.print(f"{server['id']}:\n")
+        for each in server["server"]:
+            hmp.print(f"  Server: {each['host']}:{each['service']} ({each['family']})\n")
+            hmp.print(f"    Auth: {each['auth']} (Sub: none)\n")
+        for each in server["clients"]:
+            hmp.print(f"  Client: {each['host']}:{each['service']} ({each['family']})\n")
+            hmp.print("    x509_dname: none\n    sasl_username: none\n")
+        if not server["server"]:
+            hmp.print(f"  Auth: {server['auth']} (Sub: none)\n")
 
 
 def info_spice(machine: Machine, hmp: Hmp) -> None:

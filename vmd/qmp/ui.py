@@ -1,12 +1,14 @@
-"""Commands of ui.json: the display, the mouse and the keyboard. Nothing shows the display."""
+"""Commands of ui.json: the display, the mouse and the keyboard."""
 
 from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qapi.error import DEVICE_NOT_FOUND, QmpError
+from qapi.error import DEVICE_NOT_ACTIVE, DEVICE_NOT_FOUND, QmpError
+from vmd.clock import NS_PER_S
+from vmd.options import scan_unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,11 +101,72 @@ def query_display_options(machine: Machine) -> dict[str, object]:
 
 
 def query_vnc(machine: Machine) -> dict[str, object]:
-    return {"enabled": False}
+    if not machine.vnc or not machine.vnc[0].servers:
+        return {"enabled": False}
+    server = machine.vnc[0]
+    first = server.servers[-1]
+    return {
+        "enabled": True,
+        **{name: first[name] for name in ("host", "service", "family")},
+        "auth": server.auth,
+        "clients": [client.told() for client in reversed(server.clients)],
+    }
 
 
 def query_vnc_servers(machine: Machine) -> list[dict[str, object]]:
-    return []
+    return [
+        {
+            "id": server.name,
+            "server": server.servers,
+            "clients": [client.told() for client in reversed(server.clients)],
+            "auth": server.auth,
+        }
+        for server in reversed(machine.vnc)
+    ]
+
+
+def set_password(machine: Machine, **options: Any) -> None:
+    if options["protocol"] != "vnc":
+        raise QmpError("SPICE is not in use", DEVICE_NOT_ACTIVE)
+    if options.get("connected", "keep") != "keep":
+        # Observed from monitor/qmp-cmds.c: VNC clients cannot be sent away.
+        raise QmpError("parameter 'connected' must be 'keep' when 'protocol' is 'vnc'")
+    _set_vnc_password(machine, options.get("display"), options["password"])
+
+
+def change_vnc_password(machine: Machine, password: str) -> None:
+    _set_vnc_password(machine, None, password)
+
+
+def _set_vnc_password(machine: Machine, name: str | None, password: str) -> None:
+    for server in machine.vnc:
+        if name in (None, server.name) and server.secret is not None:
+            server.password = password.encode()
+            return
+    raise QmpError("Could not set password")
+
+
+def expire_password(machine: Machine, **options: Any) -> None:
+    if options["protocol"] != "vnc":
+        raise QmpError("SPICE is not in use", DEVICE_NOT_ACTIVE)
+    expires_ns = _moment(options["time"], machine.clock.wall_ns())
+    for server in machine.vnc:
+        if options.get("display") in (None, server.name):
+            server.expires_ns = expires_ns
+            return
+    raise QmpError("Could not set password expire time")
+
+
+def _moment(text: str, now_ns: int) -> int | None:
+    """When a password ends, in ns since 1970; None for never."""
+    if text == "never":
+        return None
+    if text == "now":
+        return 0
+    seconds = scan_unsigned(text.removeprefix("+"))
+    if seconds is None:
+        raise QmpError(f"Parameter 'time' doesn't take value '{text}'")
+    return (now_ns if text.startswith("+") else 0) + seconds * NS_PER_S
 
 
 def query_spice(machine: Machine) -> dict[str, object]:
@@ -111,6 +174,8 @@ def query_spice(machine: Machine) -> dict[str, object]:
 
 
 HANDLERS = {
+    "change-vnc-password": change_vnc_password,
+    "expire_password": expire_password,
     "input-send-event": input_send_event,
     "query-display-options": query_display_options,
     "query-mice": query_mice,
@@ -119,4 +184,5 @@ HANDLERS = {
     "query-vnc-servers": query_vnc_servers,
     "screendump": screendump,
     "send-key": send_key,
+    "set_password": set_password,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from tests.clients.libvirt.host import Missing, python_with_libvirt
 from tests.differential.stage import find_vmd
 
 if TYPE_CHECKING:
+    from tests.clients.libvirt.conftest import MakeDomain
     from tests.clients.libvirt.host import Host
 
 DRIVER = Path(__file__).with_name("driver.py")
@@ -113,3 +115,25 @@ def test_virt_install_describes_the_same_domain_for_both(
         kept = [line for line in text.splitlines() if not any(word in line for word in unique)]
         descriptions.append(kept)
     assert descriptions[0] == descriptions[1]
+
+
+def test_its_screen_is_shown_by_vnc(host: Host, domain: MakeDomain) -> None:
+    subject = domain("<graphics type='vnc' autoport='yes'/><video><model type='vga'/></video>")
+    subject.does("start")
+    display = subject.does("vncdisplay")
+    name, _, number = display.partition(":")
+    with socket.create_connection((name, 5900 + int(number)), timeout=PATIENCE) as viewer:
+        assert viewer.recv(12) == b"RFB 003.008\n"
+    assert subject.does("domdisplay") == f"vnc://{display}"
+    picture = host.directory / f"{subject.name}.png"
+    subject.does("screenshot", str(picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_virt_install_gives_a_domain_a_screen(host: Host, virt_install: list[str]) -> None:
+    name = f"vi{os.getpid()}-{next(NUMBERS)}"
+    more = ["--name", name, "--boot", f"emulator={find_vmd().argv[0]}", "--graphics", "vnc"]
+    _run([*virt_install, *more], host.directory)
+    assert host.virsh("domdisplay", name).startswith("vnc://")
+    host.virsh("destroy", name)
+    host.virsh("undefine", name)

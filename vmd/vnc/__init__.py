@@ -1,0 +1,1 @@
+"""The VNC server: the simulated screen for those who look, and their keys and mice."""
