@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from qapi.error import DEVICE_NOT_FOUND, QmpError
+
 if TYPE_CHECKING:
     from vmd.machine import Machine
 
@@ -16,6 +18,7 @@ COLUMNS, ROWS = 80, 25
 CELL_WIDTH, CELL_HEIGHT = 9, 16
 BLANK_SIZE = (640, 480)
 TAB = 8
+ADAPTERS = ("VGA", "cirrus-vga", "bochs-display", "virtio-vga", "virtio-gpu-pci")
 KEPT = COLUMNS * ROWS * 4
 """Bytes of output that are remembered: more than a screen can show."""
 
@@ -97,7 +100,19 @@ class Screen:
 
 
 def has_display(machine: Machine) -> bool:
-    return any(block.idstr.endswith("vga.vram") for block in machine.ram_blocks)
+    """Whether there is an adapter: the board's own, or one that was plugged in."""
+    if any(block.idstr.endswith("vga.vram") for block in machine.ram_blocks):
+        return True
+    return any(device.type.name in ADAPTERS for device in machine.devices.users())
+
+
+def check_head(machine: Machine, name: str, head: int) -> None:
+    """QmpError if a plugged device has no such screen. All of them show the same."""
+    device = machine.devices.named.get(name)
+    if device is None:
+        raise QmpError(f"Device '{name}' not found", DEVICE_NOT_FOUND)
+    if device.type.name not in ADAPTERS or head:
+        raise QmpError(f"Device {name} (head {head}) is not bound to a QemuConsole")
 
 
 def _cell(character: str) -> list[bytes]:

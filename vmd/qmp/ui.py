@@ -27,8 +27,8 @@ async def screendump(
     from vmd.worker import Worker
 
     if device is not None:
-        raise QmpError(f"Device '{device}' not found", DEVICE_NOT_FOUND)
-    if head is not None:
+        display.check_head(machine, device, head or 0)
+    elif head is not None:
         raise QmpError("'head' must be specified together with 'device'")
     if not display.has_display(machine):
         raise QmpError("There is no console to take a screendump from")

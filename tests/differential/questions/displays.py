@@ -66,3 +66,14 @@ def keys(stage: Stage) -> None:
     machine.qmp.execute("send-key", {"keys": [key], "hold-time": 1})
     machine.qmp.execute("send-key", {})
     leave(machine)
+
+
+def screens_of_plugged_devices(stage: Stage) -> None:
+    devices = "-device VGA,id=v0 -device virtio-gpu-pci,id=g0 -device virtio-rng-pci,id=r0"
+    machine = stage.start(f"-machine pc -nodefaults -accel tcg -m 8 -S {devices}")
+    for more in (
+        *({}, {"device": "v0"}, {"device": "v0", "head": 0}, {"device": "v0", "head": 1}),
+        *({"device": "g0"}, {"device": "g0", "head": 0}, {"device": "r0"}, {"device": "zz"}),
+    ):
+        machine.qmp.execute("screendump", {"filename": "x", **more})
+    leave(machine)
