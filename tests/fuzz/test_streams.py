@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.stream import check, corpus, outcome, recorded, seeds
 from tests.vmd import stream_cases as made
-from vmd.migration.reader import MOST_SECTIONS
+from vmd.migration.carrier import MOST_SECTIONS
 
 
 def test_the_corpus_holds() -> None:

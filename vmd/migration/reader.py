@@ -14,14 +14,8 @@ import errno
 from typing import NamedTuple
 
 from vmd.migration import stream
-from vmd.migration.carry import (
-    MOST_DESCRIPTION,
-    Descriptions,
-    Head,
-    Tail,
-    described_devices,
-    section_end,
-)
+from vmd.migration.carrier import Carrier
+from vmd.migration.carry import MOST_DESCRIPTION, Head
 from vmd.migration.commands import check_command, check_length
 from vmd.migration.framing import take_footer, take_head, until_footer
 from vmd.migration.ram import IDSTR as RAM
@@ -53,9 +47,7 @@ if TYPE_CHECKING:
         def settle(self, source: Source, guess: InPlace, count: int) -> None: ...
 
 
-MOST_TAIL = 256 << 20  # of unknown device sections
 MOST_PACKAGE = 64 << 20
-MOST_SECTIONS = 1 << 14  # unknown ones, however small
 
 
 class Device(NamedTuple):
@@ -139,9 +131,7 @@ class StreamReader:
         self._section: stream.Span | None = None
         self._places = places
         self._guess: InPlace | None = None
-        self._tail: Tail | None = None
-        self._described = Descriptions([])  # what the tail says of itself
-        self.carried: list[stream.CarriedSection] = []  # so far, and not yet described
+        self._carrier = Carrier()
         self._records: list[Record] = []
         self._parse = self._stream()
 
@@ -184,6 +174,11 @@ class StreamReader:
     def place(self) -> stream.Place:
         """Where the reader is."""
         return stream.Place(self._reading.item, self._part, self._section)
+
+    @property
+    def carried(self) -> list[stream.CarriedSection]:
+        """The sections that are carried, so far, and not yet described."""
+        return self._carrier.sections
 
     @property
     def position(self) -> int:
@@ -260,7 +255,7 @@ class StreamReader:
                 return
             else:
                 raise invalid(f"Unknown savevm section type {kind}")
-            source = self._source if self._tail is not None else source
+            source = self._source if self._carrier.has_tail else source
 
     def _description(self) -> Parse[None]:
         """What follows EOF can spoil nothing any more."""
@@ -275,11 +270,8 @@ class StreamReader:
         self._finish(data if 0 < length == len(data) else None)
 
     def _finish(self, description: bytes | None) -> None:
-        devices = described_devices(description) if self.carried and description else None
-        left = Descriptions(devices or [])
-        for section in self.carried:
-            match = left.take(Head(stream.SECTION_FULL, *section[:4]))
-            self._tell(section._replace(description=match))
+        for section in self._carrier.described(description):
+            self._tell(section)
         self._tell(stream.Ended(description))
 
     # Sections
@@ -305,7 +297,7 @@ class StreamReader:
                 f" for '{head.idstr}' v{handler.version}"
             )
         handler.section_id, handler.version_seen = head.section_id, head.version
-        self._described.go_behind(head)
+        self._carrier.go_behind(head)
         try:
             values = yield from handler.load(source, head.version)
         except LoadError as error:
@@ -362,45 +354,16 @@ class StreamReader:
         if handler.idstr == RAM and kind == stream.SECTION_END:
             self._ram_ended = True
 
-    # Sections that are carried
-
     def _carry(self, source: Source, head: Head) -> Parse[None]:
-        if len(self.carried) == MOST_SECTIONS:
-            raise invalid("Unknown sections are too many to be kept")
-        early = not self._ram_ended
+        carrier, early = self._carrier, not self._ram_ended
+        carrier.demand_room()
         if early:
             payload = yield from until_footer(source, head)
         else:
-            if self._tail is None:
-                yield from self._collect_tail()
-            payload = self._cut_payload(head)
+            self._source = self._reading = yield from carrier.tail_of(self._source)
+            payload = carrier.cut_payload(self._source, head)
         yield from self._footer(self._source, head.section_id, head.idstr)
-        self.carried.append(stream.CarriedSection(*head[1:], payload, None, early))
-
-    def _collect_tail(self) -> Parse[None]:
-        """Everything from here on is needed before anything can be told apart."""
-        tail, start = Tail(MOST_TAIL), self._source.position
-        while not tail.feed(self._source.rest()) and not self._source.ended:
-            yield
-        self._tail = tail
-        self._described = Descriptions(tail.devices)
-        self._source = self._reading = Source(tail.data, start)
-
-    def _cut_payload(self, head: Head) -> bytes:
-        """The payload at the front of the tail."""
-        source = self._source
-        assert self._tail is not None
-        self._described.go_to(head)
-        end = section_end(self._tail.data, source.pos, head, self._described.ahead())
-        if end is None and self._described.ahead():
-            self._described = Descriptions([])  # it speaks of something else
-            end = section_end(self._tail.data, source.pos, head, [])
-        if end is None:
-            raise invalid(f"Missing section footer for {head.idstr}")
-        payload = bytes(source.head[source.pos : end])
-        source.pos = end
-        self._described.go_behind(head)
-        return payload
+        carrier.keep(head, payload, early)
 
     # Commands
 
