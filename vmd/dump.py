@@ -145,7 +145,7 @@ class Dump:
         from vmd.corefile import NAMES, head
 
         machine = self._machine
-        cpus = machine.cpus if machine.board.has_cpus else 0
+        cpus = len(machine.processors.by_index)
         end = max(end for _, end, _, _ in _memory(machine))
         places = [(start, length) for start, length, _, _ in pieces]
         what = "write elf header"

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from vmd.block.nodes import Nodes
     from vmd.chardev.registry import Chardevs
     from vmd.clock import Clock
-    from vmd.devices.cpu_threads import CpuThreads
     from vmd.devices.network import Networks
     from vmd.devices.objects import IOThread
     from vmd.devices.plugging import Devices
+    from vmd.devices.processors import Processors
     from vmd.dump import Dump
     from vmd.fdset import FdSets
     from vmd.guest.guest import GuestOptions
@@ -87,7 +87,7 @@ class Machine:
         self.has_default_nic = setup.has_default_nic
         self.globals = setup.globals
         self._devices: Devices | None = None
-        self._cpu_threads: CpuThreads | None = None
+        self._processors: Processors | None = None
         self._nodes: Nodes | None = None
         self._networks: Networks | None = None
         self.actions = dict(setup.actions)
@@ -395,13 +395,13 @@ class Machine:
         return self._devices
 
     @property
-    def cpu_threads(self) -> list[int]:
-        """The host's number of each CPU's thread, which is there from the first question on."""
-        if self._cpu_threads is None:
-            from vmd.devices.cpu_threads import CpuThreads
+    def processors(self) -> Processors:
+        """The CPUs that are there."""
+        if self._processors is None:
+            from vmd.devices.processors import Processors
 
-            self._cpu_threads = CpuThreads(self.cpus if self.board.has_cpus else 0)
-        return self._cpu_threads.ids
+            self._processors = Processors(self)
+        return self._processors
 
     @property
     def nodes(self) -> Nodes:

@@ -15,11 +15,15 @@ BACKLOG = 1 << 20
 
 
 class Line:
-    """A serial line. What nobody takes is lost, as on a real one; `hears` gets what is typed."""
+    """A serial line. What nobody takes is lost, as on a real one; `hears` gets what is typed.
+
+    One that no guest has opened does not listen, and query-chardev tells so.
+    """
 
     def __init__(self, backend: Chardev | MuxPort) -> None:
         self._backend = backend
         self.hears: Callable[[bytes], None] = _ignore
+        self.listens = True
         backend.attach(self)
 
     def write(self, data: bytes) -> None:

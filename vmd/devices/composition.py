@@ -62,9 +62,10 @@ def compose(machine: Machine) -> Object:
     unattached = board.add("unattached", "container")
     memory = unattached.add("system[0]", "memory-region", _system_memory())
     memory.link("container", "memory-region", None)
-    for index in range(machine.cpus if machine.board.has_cpus else 0):
-        _add_cpu(unattached, machine, index, memory)
     if machine.board.has_cpus:
+        for index, processor in machine.processors.by_index.items():
+            container = processor.path.split("/")[2]
+            _add_cpu(peripherals.get(container, unattached), machine, index, memory)
         _add_devices(machine.devices, peripherals)
     if machine.qtest is not None:
         board.add("qtest", "qtest", _qtest(machine.qtest))
@@ -153,27 +154,36 @@ def _add_cpu(parent: Object, machine: Machine, index: int, memory: Object) -> No
     type_name = machine.cpu_model + cpu.SUFFIX
 
     node = machine.node_of_cpu.get(index)
-    about = (machine.cpu_model, machine.topology, index, node, machine.cpu_features)
+    processor = machine.processors.by_index[index]
+    own = {} if processor.device is None else _switched(processor.device)
+    features = (*machine.cpu_features, *own.items())
+    about = (machine.cpu_model, machine.topology, index, node, features)
     kinds = cpu.kinds(type_name)
 
     def one(name: str) -> Property | None:
         if name not in kinds:
             return None
         values = cpu.instance(*about)
+        if name == "hotplugged":
+            hotplugged = processor.device is not None and processor.device.hotplugged
+            return Property("bool", lambda: hotplugged)
         return Property(kinds[name], _reader(values, name), _refusal(type_name, name))
 
     def more() -> dict[str, Property]:
-        values = cpu.instance(*about)
-        return {
-            name: Property(kind, _reader(values, name), _refusal(type_name, name))
-            for name, kind in kinds.items()
-            if name not in ("type", "memory")
-        }
+        found = {name: one(name) for name in kinds if name not in ("type", "memory")}
+        return {name: each for name, each in found.items() if each is not None}
 
-    added = parent.add(cpu_path(index).rpartition("/")[2], type_name)
+    added = parent.add(processor.path.rpartition("/")[2], type_name)
     added.link("memory", "memory-region", memory)
     added.more = more
     added.one = one
+
+
+def _switched(device: Device) -> dict[str, bool]:
+    """The features that were given to a CPU when it was plugged."""
+    return {
+        name: device.values[name] for name in device.given if device.values[name] in (True, False)
+    }
 
 
 def _reader(values: dict[str, Any], name: str) -> Callable[[], object]:
@@ -200,6 +210,8 @@ def _refusal(type_name: str, name: str) -> Callable[[object], None] | None:
 
 def _add_devices(devices: Devices, containers: dict[str, Object]) -> None:
     for device in devices.users():
+        if types.is_a(device.type.name, "cpu"):
+            continue
         place, _, name = device.path.removeprefix("/machine/").partition("/")
         inner = added = containers[place].add(name, device.type.name)
         added.more = _later(device, None)

@@ -92,5 +92,6 @@ def _attach_chardev(machine: Machine, device: Device, label: str) -> None:
         line = Line(claim(chardev))
     except QmpError:
         raise values.taken(device.type, "chardev", label) from None
+    line.listens = device.type.name != "virtserialport"  # a guest would have to open it
     device.releases.append(chardev.detach)
     device.state = line

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qapi.error import DEVICE_NOT_FOUND, QmpError
 from vmd.devices import bus as buses
-from vmd.devices import catalog, hurdles, parts, realize, slots, values
+from vmd.devices import catalog, hurdles, parts, processors, realize, slots, values
 from vmd.devices.bus import SYSTEM, Bus, Device
 from vmd.options import check_id
 
@@ -97,7 +97,7 @@ class Devices:
     def _kind(self, name: object) -> DeviceType:
         if not isinstance(name, str):
             raise QmpError("Parameter 'driver' is missing")
-        kind = catalog.find(name)
+        kind = catalog.find(name) or processors.find_type(name)
         if kind is None:
             from vmd.devices import types
 
@@ -215,7 +215,11 @@ class Devices:
             raise QmpError(f"Device '{device.type.name}' does not support hotplugging")
         if self._machine.migration.under_way:
             raise QmpError("device_del not allowed while migrating")
-        if device.bus is not None and device.bus.is_a("PCI"):
+        if processors.is_cpu(device):
+            processors.ask_to_go(self._machine, device)
+            device.unplugging = True
+            self.guest_runs()
+        elif device.bus is not None and device.bus.is_a("PCI"):
             device.unplugging = True
             self.guest_runs()
         else:

@@ -9,7 +9,7 @@ from functools import cache as once
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
-from vmd.devices import slots
+from vmd.devices import processors, slots
 
 if TYPE_CHECKING:
     from vmd.devices.bus import Device
@@ -45,6 +45,8 @@ def ancestors(name: str) -> frozenset[str]:
 def check(machine: Machine, devices: Devices, device: Device) -> None:
     """Refuse a device that cannot be beside the others; QmpError with QEMU's text."""
     name = device.type.name
+    if processors.is_cpu(device):
+        processors.check(machine, device)
     same = [other for other in devices.all() if other.type.name == name]
     if name in _ONE_OF_A_KIND and same:
         raise QmpError(_ONE_OF_A_KIND[name])
@@ -65,7 +67,11 @@ def check(machine: Machine, devices: Devices, device: Device) -> None:
 
 def finish(machine: Machine, devices: Devices, device: Device) -> None:
     """What plugging a device brings about in the machine."""
-    if device.type.name == "isa-serial" and device.place["index"] == 0 and device.state is not None:
+    if processors.is_cpu(device):
+        machine.processors.add(device)
+    elif (
+        device.type.name == "isa-serial" and device.place["index"] == 0 and device.state is not None
+    ):
         machine.serial = device.state.write
         device.state.hears = machine.guest_hears
     elif device.type.name.startswith("virtio-balloon-pci"):
@@ -85,7 +91,9 @@ def finish(machine: Machine, devices: Devices, device: Device) -> None:
 
 def undo(machine: Machine, devices: Devices, device: Device) -> None:
     """What taking it out does."""
-    if device.type.name == "isa-serial" and device.place["index"] == 0:
+    if processors.is_cpu(device):
+        machine.processors.remove(device)
+    elif device.type.name == "isa-serial" and device.place["index"] == 0:
         machine.serial = lambda data: None
     elif device.type.name.startswith("virtio-balloon-pci"):
         devices.balloon = None
@@ -100,6 +108,7 @@ def undo(machine: Machine, devices: Devices, device: Device) -> None:
 def refuse_removal(machine: Machine, path: str) -> None:
     """QmpError if the path is that of something in the machine that is no device to unplug."""
     from vmd.devices import composition, qom, types
+    from vmd.devices.processors import unpluggable
 
     found = qom.resolve(composition.compose(machine), path)
     if found is None:
@@ -108,8 +117,7 @@ def refuse_removal(machine: Machine, path: str) -> None:
         raise QmpError(f"{path} is not a device")
     if types.is_a(found.type, "cpu"):
         first = path == composition.cpu_path(0)
-        text = "Boot CPU is unpluggable" if first else "acpi: device unplug not supported"
-        raise QmpError(text)
+        raise QmpError("Boot CPU is unpluggable") if first else unpluggable(found.type)
 
 
 def is_hotpluggable_bus(device: Device, type_: str) -> bool:

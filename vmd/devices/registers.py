@@ -61,7 +61,7 @@ def of(machine: Machine, index: int) -> Registers:
 
 def count(machine: Machine) -> int:
     """How many CPUs there are."""
-    return machine.cpus if machine.board.has_cpus else 0
+    return len(machine.processors.by_index)
 
 
 def properties(machine: Machine, index: int) -> dict[str, Any]:

@@ -63,18 +63,15 @@ def query_uuid(machine: Machine) -> dict[str, object]:
 
 
 def query_cpus_fast(machine: Machine) -> list[dict[str, object]]:
-    from vmd.devices.composition import cpu_path
-
-    count = machine.cpus if machine.board.has_cpus else 0
     return [
         {
             "cpu-index": index,
-            "qom-path": cpu_path(index),
-            "thread-id": machine.cpu_threads[index],
+            "qom-path": processor.path,
+            "thread-id": processor.thread_id,
             "props": _cpu_place(machine, index),
             "target": "x86_64",
         }
-        for index in range(count)
+        for index, processor in machine.processors.by_index.items()
     ]
 
 
@@ -85,18 +82,17 @@ def _cpu_place(machine: Machine, index: int) -> dict[str, int]:
 
 
 def query_hotpluggable_cpus(machine: Machine) -> list[dict[str, object]]:
-    from vmd.devices.composition import cpu_path
     from vmd.devices.cpu import SUFFIX
 
     if not machine.board.has_cpus:
         raise QmpError("machine does not support hot-plugging CPUs")
-    present = machine.cpus if machine.equipped else 0
+    present = machine.processors.by_index if machine.equipped else {}
     return [
         {
             "type": machine.cpu_model + SUFFIX,
             "vcpus-count": 1,
             "props": _cpu_place(machine, index),
-            **({"qom-path": cpu_path(index)} if index < present else {}),
+            **({"qom-path": present[index].path} if index in present else {}),
         }
         # QEMU puts each in front of those that it knows.
         for index in reversed(range(machine.topology.maxcpus))
@@ -152,8 +148,7 @@ def memsave(
     machine: Machine, val: int, size: int, filename: str, cpu_index: int | None = None
 ) -> None:
     """Save what a CPU sees: the guests do without paging, so it sees what there is."""
-    count = machine.cpus if machine.board.has_cpus else 0
-    if not 0 <= (cpu_index or 0) < count:
+    if (cpu_index or 0) not in machine.processors.by_index:
         raise QmpError("Parameter 'cpu-index' expects a CPU number")
     try:
         with open(filename, "wb") as file:
@@ -193,7 +188,8 @@ def x_query_numa(machine: Machine) -> dict[str, str]:
     """Observed from hw/core/machine-hmp-cmds.c."""
     lines = [f"{len(machine.node_sizes)} nodes"]
     for node, size in machine.node_sizes.items():
-        cpus = "".join(f" {cpu}" for cpu in range(machine.cpus) if machine.node_of_cpu[cpu] == node)
+        there = machine.processors.by_index
+        cpus = "".join(f" {cpu}" for cpu in there if machine.node_of_cpu[cpu] == node)
         lines += [f"node {node} cpus:{cpus}", f"node {node} size: {size >> 20} MB"]
         lines.append(f"node {node} plugged: 0 MB")
     return _readable(lines)

@@ -55,8 +55,7 @@ def human_monitor_command(run_line: RunLine) -> Callable[..., Any]:
     def handler(
         machine: Machine, monitor: QmpMonitor, command_line: str, cpu_index: int | None = None
     ) -> Any:
-        cpus = machine.cpus if machine.board.has_cpus else 0
-        if cpu_index is not None and not 0 <= cpu_index < cpus:
+        if cpu_index is not None and cpu_index not in machine.processors.by_index:
             raise QmpError("Parameter 'cpu-index' expects a CPU number")
         return run_line(machine, command_line, cpu_index=cpu_index)
 
