@@ -141,6 +141,7 @@ class Stage:
         qmp: bool = True,
         negotiate: bool = True,
         human: str | None = None,
+        first_keys: bytes = b"",
         serial: bool = False,
         guest: str = "idle",
         file_limit: int | None = None,
@@ -149,7 +150,7 @@ class Stage:
         """Start the program in the stage's directory.
 
         `qmp`: with a QMP monitor (already negotiated, unless `negotiate` is False).
-        `human`: a human monitor on a "pipe", a "pty" or a "socket".
+        `human`: a human monitor on a "pipe", a "pty" or a "socket"; `first_keys` bring its prompt.
         `serial`: with the first serial line connected.
         `guest`: who lives in it; `file_limit`: once it runs, no file may grow beyond so many bytes.
         `disk`: mounted as the directory `disk`, a file system of its own of this size.
@@ -171,7 +172,8 @@ class Stage:
                 argv += ["-chardev", f"socket,id={name},fd={fd},server=on,wait=off"]
             argv += ["-mon", "chardev=qmp,mode=control"] * qmp
             argv += ["-mon", "chardev=hmp,mode=readline"] * (human == "socket")
-            argv += ["-monitor", "stdio"] * (human in ("pipe", "pty"))
+            on_stdio = human in ("pipe", "pty") and "mon:stdio" not in arguments
+            argv += ["-monitor", "stdio"] * on_stdio
             argv += ["-serial", "chardev:ser"] * serial
             machine = self._run(argv, handed_fds, human, limited=file_limit is not None)
         for name, connection in wires.items():
@@ -185,6 +187,7 @@ class Stage:
         if qmp and negotiate:
             machine.qmp.negotiate(quietly=True)
         if human:
+            machine.human.press(first_keys)
             machine.human.banner()
         if human == "pty":
             # Only now: a terminal that nobody has opened says end of file at once.

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from monitor.registry import QmpRegistry
     from monitor.terminal import TerminalMonitor
     from vmd.chardev import Chardev
+    from vmd.chardev.options import ChardevOptions
     from vmd.cli.config import (
         ChardevRequest,
         Config,
@@ -151,11 +152,13 @@ class Daemon:
         machine.qtest = {"chardev": chardev.label, "log": path or ""}
 
     async def _open_chardev(self, request: ChardevRequest) -> None:
-        options = ports.chardev_of(request)
+        await self._add_chardev(ports.chardev_of(request))
+
+    async def _add_chardev(self, options: ChardevOptions) -> Chardev:
         on_stdio = options.backend["type"] == "stdio" and not self._config.daemonize
         if on_stdio and os.isatty(0) and os.isatty(1):
             self._terminal_label = options.label
-        await self._chardevs.add(options.label, options.backend, options.mux)
+        return await self._chardevs.add(options.label, options.backend, options.mux)
 
     def _open_file(self, path: str, flags: int, mode: int) -> int:
         fd = self._fdsets.open(path, flags)
@@ -191,8 +194,12 @@ class Daemon:
             await self._connect_serial(machine, port, index)
         for index, port in enumerate(self._config.parallels):
             chardev = await self._port(port, "parallel", index)
-            if chardev is not None and machine.board.has_cpus:
-                with self._report.at(port.where):
+            if chardev is None:
+                continue
+            with self._report.at(port.where):
+                if ports.needs_monitor(port):
+                    self._connect_human(machine, chardev)
+                if machine.board.has_cpus:
                     Line(claim(chardev))
 
     def _connect_monitors(self, machine: Machine) -> None:
@@ -213,14 +220,20 @@ class Daemon:
                 raise self._report.refuse(ports.no_port(port, kind), port.where)
             return chardev
         with self._report.at(port.where):
-            return await self._chardevs.add(options.label, options.backend, options.mux)
+            return await self._add_chardev(options)
 
     async def _connect_serial(self, machine: Machine, port: PortRequest, index: int) -> None:
         chardev = await self._port(port, "serial", index)
         if chardev is None:
             return
+        shared = ports.needs_monitor(port)
         with self._report.at(port.where):
+            # Who comes last has the focus: QEMU's machine without ports leaves it to the monitor.
+            if shared and machine.board.has_cpus:
+                self._connect_human(machine, chardev)
             serial = Line(claim(chardev))
+            if shared and not machine.board.has_cpus:
+                self._connect_human(machine, chardev)
         if index == 0:
             machine.serial = serial.write
             serial.hears = machine.guest_hears
@@ -235,8 +248,8 @@ class Daemon:
         chardev = self._chardevs.get(options.chardev)
         if chardev is None:
             raise QmpError(f'chardev "{options.chardev}" not found')
-        backend = claim(chardev)
         if options.mode == "control":
+            backend = claim(chardev)
             chardev.set_echo(True)
             self._qmp_monitors.append(
                 QmpMonitor(
@@ -249,17 +262,21 @@ class Daemon:
                     oob=backend.threaded,
                 )
             )
-        elif options.chardev == self._terminal_label and self._terminal is None:
+        else:
+            self._connect_human(machine, chardev)
+
+    def _connect_human(self, machine: Machine, chardev: Chardev) -> None:
+        backend, human = claim(chardev), self._human_commands()
+        if chardev.label == self._terminal_label and self._terminal is None:
             from vmd.cli.terminal import open_terminal
 
-            wishes, human = self._config.terminal, self._human_commands()
+            wishes = self._config.terminal
             self._terminal = open_terminal(wishes, backend, human, machine, self._dispatcher)
             if os.isatty(2):
                 self._report.divert = self._terminal.message
         else:
             from monitor.hmp_server import HmpMonitor
 
-            human = self._human_commands()
             HmpMonitor(backend, human, machine, self._dispatcher, version=QEMU_VERSION)
 
     def _human_commands(self) -> HmpRegistry:
