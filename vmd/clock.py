@@ -64,6 +64,11 @@ class RealClock:
         await asyncio.sleep(max(delay_ns, 0) / NS_PER_S)
 
 
+def local_offset_s(wall_ns: int) -> int:
+    """How far the host's local time is ahead of UTC then, in seconds."""
+    return time.localtime(wall_ns // NS_PER_S).tm_gmtoff
+
+
 class HeldTimer:
     """One arranged call of a `HeldClock`."""
 

@@ -47,7 +47,6 @@ CAUSES = {"host-qmp-quit": 2, "host-ui": 5, "guest-shutdown": 6, "guest-panic": 
 """The numbers that QEMU has for these causes of a shutdown."""
 
 WAKEUP_BY_COMMAND = 3
-MAX_INT64 = (1 << 63) - 1
 
 
 class Machine:
@@ -78,6 +77,8 @@ class Machine:
         self.memory_slots = setup.memory_slots
         self.properties = setup.properties
         self.boot = setup.boot
+        self.rtc = setup.rtc
+        self.rtc_offset: int | None = None  # seconds that the guest has set it ahead of the host's
         self.boot_devices = ""  # the order that boot_set has left in the simulated CMOS
         self.all_blocks = setup.all_blocks
         self.backends = setup.backends
@@ -92,6 +93,7 @@ class Machine:
         self._networks: Networks | None = None
         self.actions = dict(setup.actions)
         self.clock = clock
+        self.born_ns = clock.wall_ns()
         self.events = EventBus(clock)
         self.report = report
         self.tell = report  # the same while a QMP command runs: QEMU then omits its name
@@ -345,9 +347,9 @@ class Machine:
     def guest_sets_rtc(self, offset: int) -> None:
         """The guest has set its real-time clock to so many seconds ahead of the host's."""
         if self.board.has_cpus:
-            bridge = self.cpus + self.board.rtc_place
-            path = f"/machine/unattached/device[{bridge}]/rtc"
-            self.events.emit("RTC_CHANGE", {"offset": min(offset, MAX_INT64), "qom-path": path})
+            from vmd.devices.rtc import set_ahead
+
+            set_ahead(self, offset)
 
     def _shut_down(self, reason: str, *, guest: bool, code: int = 0) -> None:
         self.events.emit("SHUTDOWN", {"guest": guest, "reason": reason})

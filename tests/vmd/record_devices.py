@@ -34,7 +34,7 @@ PLAIN = (
     *("VGA", "cirrus-vga", "bochs-display", "virtio-vga", "virtio-gpu-pci"),
     *("virtio-keyboard-pci", "virtio-mouse-pci", "virtio-tablet-pci"),
     *("pvpanic", "pvpanic-pci", "vmcoreinfo", "vmgenid", "isa-debug-exit", "i6300esb", "ib700"),
-    *("pci-testdev", "edu"),
+    *("pci-testdev", "edu", "mc146818rtc"),
     *(f"virtio-{kind}-pci{end}" for kind in ("balloon", "net", "rng") for end in TRANSITIONAL),
     *(f"virtio-{kind}-pci{end}" for kind in ("scsi", "serial") for end in TRANSITIONAL),
 )

@@ -54,6 +54,7 @@ def begin_machine(
         setup.cpu_model = config.cpu.model
     setup.properties = dict(config.machine_properties)
     setup.boot = _boot(board, config)
+    setup.rtc = config.rtc
     setup.autostart = not config.paused
     if config.accel == "qtest":
         setup.guest_clock = HeldClock()

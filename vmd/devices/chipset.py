@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from vmd.devices import catalog, realize
+from vmd.devices import catalog, realize, rtc
 from vmd.devices.bus import Bus, Device
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Part(NamedTuple):
     """A function of the root bus: its place, type, where it is in a tree with one CPU, its buses.
 
-    A number is that among the unattached.
+    A number is that among the unattached; `below` is where it is there.
     """
 
     slot: int
@@ -26,6 +26,7 @@ class Part(NamedTuple):
     type: str
     at: int | str
     buses: tuple[tuple[str, str], ...] = ()
+    below: str = ""
 
 
 class Chipset(NamedTuple):
@@ -65,9 +66,9 @@ CHIPSETS = {
         True,
         (
             Part(0, 0, "i440FX", 2),
-            Part(1, 0, "PIIX3", "/machine/unattached/PIIX3", _ISA),
-            Part(1, 1, "piix3-ide", "/machine/unattached/PIIX3/ide", _TWO_IDE),
-            Part(1, 3, "PIIX4_PM", "/machine/unattached/PIIX3/pm"),
+            Part(1, 0, "PIIX3", 3, _ISA),
+            Part(1, 1, "piix3-ide", 3, _TWO_IDE, "/ide"),
+            Part(1, 3, "PIIX4_PM", 3, (), "/pm"),
         ),
         (Part(2, 0, "VGA", 6), Part(3, 0, "e1000", 23)),
     ),
@@ -93,7 +94,9 @@ def add_board_devices(devices: Devices, board: Board, cpus: int, *, with_default
 def _add_part(devices: Devices, part: Part, root: Bus, cpus: int) -> None:
     kind = catalog.find(part.type)
     assert kind is not None
-    path = part.at if isinstance(part.at, str) else f"/machine/unattached/device[{part.at + cpus}]"
+    path = str(part.at)
+    if isinstance(part.at, int):
+        path = f"/machine/unattached/device[{part.at + cpus}]{part.below}"
     device = Device(kind, None, path, root)
     device.place["devfn"] = part.slot << 3 | part.function
     devices.set_defaults(device)
@@ -102,3 +105,5 @@ def _add_part(devices: Devices, part: Part, root: Bus, cpus: int) -> None:
     for type_, name in part.buses:
         most = realize.most_devices(type_)
         device.buses.append(Bus(type_, name, f"{device.path}/{name}", device, most=most))
+    if part.buses == _ISA:
+        rtc.plug(devices, device)

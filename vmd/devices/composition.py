@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
-from vmd.devices import cpu, types
+from vmd.devices import cpu, rtc, types
 from vmd.devices.qom import Object, Property, boolean, choice, text, unsigned32
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def compose(machine: Machine) -> Object:
             container = processor.path.split("/")[2]
             _add_cpu(peripherals.get(container, unattached), machine, index, memory)
         _add_devices(machine.devices, peripherals)
+        _add_rtc(machine, board, unattached)
     if machine.qtest is not None:
         board.add("qtest", "qtest", _qtest(machine.qtest))
     main_ram = None
@@ -222,6 +223,21 @@ def _add_devices(devices: Devices, containers: dict[str, Object]) -> None:
         for bus in device.buses:
             child = inner.add(bus.name, bus.type)
             child.link("parent", "device", None)
+
+
+def _add_rtc(machine: Machine, board: Object, unattached: Object) -> None:
+    """The real-time clock, on the bridge that it belongs to; the machine tells its time, too."""
+    for device in machine.devices.all():
+        bridge = device.bus.parent if device.bus is not None else None
+        if device.type.name == rtc.TYPE and bridge is not None and device.path.endswith("/rtc"):
+            added = unattached.add(bridge.path.rpartition("/")[2], bridge.type.name)
+            added.more = _later(bridge, None)
+            added.add("rtc", rtc.TYPE).more = _later(device, None)
+    board.properties["rtc-time"] = Property("struct tm", lambda: rtc.date(machine), _no_time)
+
+
+def _no_time(value: object) -> None:
+    raise QmpError(f"Property '{rtc.TYPE}.date' is not writable")
 
 
 def _later(device: Device, backend: Backend | None) -> Callable[[], dict[str, Property]]:

@@ -37,7 +37,7 @@ class Devices:
     """The tree of buses, and what is on it."""
 
     def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+        self.machine = machine
         self.root = Bus(SYSTEM, "main-system-bus", "")
         self.named: dict[str, Device] = {}
         self.anonymous: list[Device] = []
@@ -70,7 +70,7 @@ class Devices:
         """
         kind = self._kind(options.get("driver"))
         bus = self._bus(kind, options.get("bus"))
-        if hotplug and self._machine.migration.under_way:
+        if hotplug and self.machine.migration.under_way:
             raise QmpError("device_add not allowed while migrating")
         if hotplug and not kind.hotpluggable:
             raise QmpError(f"Device '{kind.name}' does not support hotplugging")
@@ -80,18 +80,18 @@ class Devices:
         device.hotplugged = hotplug
         self._set_properties(device, options)
         try:
-            hurdles.check(self._machine, device)
-            parts.attach(self._machine, device)
+            hurdles.check(self.machine, device)
+            parts.attach(self.machine, device)
             if bus is not None:
-                slots.place(device, bus, self._machine.warn)
+                slots.place(device, bus, self.machine.warn)
             parts.demand(device)
-            realize.check(self._machine, self, device)
-            hurdles.put_up(self._machine, device)
+            realize.check(self.machine, self, device)
+            hurdles.put_up(self.machine, device)
         except BaseException:
             _release(device)
             raise
         self._enter(device)
-        realize.finish(self._machine, self, device)
+        realize.finish(self.machine, self, device)
         return device
 
     def _kind(self, name: object) -> DeviceType:
@@ -149,7 +149,7 @@ class Devices:
         for name, value in kind.values.items():
             is_path = isinstance(value, str) and value.startswith(_RECORDED)
             device.values[name] = device.path + value[len(_RECORDED) :] if is_path else value
-        for rule in self._machine.globals:
+        for rule in self.machine.globals:
             driver, name, text = rule
             if driver == kind.name or driver in realize.ancestors(kind.name):
                 self.used_globals.add(rule)
@@ -213,10 +213,10 @@ class Devices:
             raise QmpError(f"Bus '{device.bus.name}' does not support hotplugging")
         if not device.type.hotpluggable:
             raise QmpError(f"Device '{device.type.name}' does not support hotplugging")
-        if self._machine.migration.under_way:
+        if self.machine.migration.under_way:
             raise QmpError("device_del not allowed while migrating")
         if processors.is_cpu(device):
-            processors.ask_to_go(self._machine, device)
+            processors.ask_to_go(self.machine, device)
             device.unplugging = True
             self.guest_runs()
         elif device.bus is not None and device.bus.is_a("PCI"):
@@ -234,7 +234,7 @@ class Devices:
             for device in self.all():
                 if device.path == name:
                     return device
-            realize.refuse_removal(self._machine, name)
+            realize.refuse_removal(self.machine, name)
         raise QmpError(f"Device '{name}' not found", DEVICE_NOT_FOUND)
 
     def forget_object(self, path: str) -> None:
@@ -250,8 +250,8 @@ class Devices:
             self.balloon.guest_runs()
         for watchdog in self.watchdogs():
             watchdog.guest_runs()
-        if self._machine.guest.listens and any(d.unplugging for d in self.users()):
-            self._machine.clock.call_later(EJECT_NS, self._eject)
+        if self.machine.guest.listens and any(d.unplugging for d in self.users()):
+            self.machine.clock.call_later(EJECT_NS, self._eject)
 
     def guest_stops(self) -> None:
         """Time stands still."""
@@ -263,7 +263,7 @@ class Devices:
         return (each.state for each in self.users() if each.type.name in realize.WATCHDOGS)
 
     def _eject(self) -> None:
-        if self._machine.guest.listens:
+        if self.machine.guest.listens:
             self.take_out_waiting()
 
     def reset(self) -> None:
@@ -283,7 +283,7 @@ class Devices:
     def _take_out(self, device: Device) -> None:
         for each in device.below():
             _release(each)
-            realize.undo(self._machine, self, each)
+            realize.undo(self.machine, self, each)
             if each.id is not None:
                 self.named.pop(each.id, None)
             else:
@@ -292,14 +292,14 @@ class Devices:
             self.loose.remove(device)
         else:
             device.bus.devices.remove(device)
-        self._machine.clock.call_later(GONE_NS, lambda: self._tell_gone(device))
+        self.machine.clock.call_later(GONE_NS, lambda: self._tell_gone(device))
 
     def _tell_gone(self, device: Device) -> None:
         for each in device.below():
             if each.type.backend is not None:
-                self._machine.events.emit("DEVICE_DELETED", {"path": f"{each.path}/virtio-backend"})
+                self.machine.events.emit("DEVICE_DELETED", {"path": f"{each.path}/virtio-backend"})
             data: dict[str, object] = {} if each.id is None else {"device": each.id}
-            self._machine.events.emit("DEVICE_DELETED", {**data, "path": each.path})
+            self.machine.events.emit("DEVICE_DELETED", {**data, "path": each.path})
 
 
 def _downwards(device: Device) -> Iterator[Device]:

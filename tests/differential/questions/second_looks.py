@@ -67,6 +67,28 @@ def memory_that_may_be_plugged_has_a_node(stage: Stage) -> None:
         leave(machine)
 
 
+def the_real_time_clock(stage: Stage) -> None:
+    for board, bridge in (("pc", 5), ("q35", 4)):
+        for rtc in ("base=2020-02-29T23:59:58,clock=vm", "base=1970-01-01,clock=vm,driftfix=slew"):
+            options = f"-machine {board} -nodefaults -accel tcg -S -m 64 -smp 3"
+            machine = stage.start(f"{options} -rtc {rtc}")
+            path = f"/machine/unattached/device[{bridge}]"
+            for name in ("type", "date", "irq", "iobase", "base_year", "lost_tick_policy"):
+                machine.qmp.execute("qom-get", {"path": f"{path}/rtc", "property": name})
+            machine.qmp.execute("qom-get", {"path": "/machine", "property": "rtc-time"})
+            machine.qmp.execute("qom-get", {"path": path, "property": "rtc"})
+            for where, name in (
+                (f"{path}/rtc", "date"),
+                (f"{path}/rtc", "irq"),
+                ("/machine", "rtc-time"),
+            ):
+                arguments = {"path": where, "property": name, "value": 1}
+                machine.qmp.execute("qom-set", arguments)
+            machine.qmp.execute("device_del", {"id": f"{path}/rtc"})
+            machine.qmp.execute("device_add", {"driver": "mc146818rtc"})
+            leave(machine)
+
+
 def devices_that_are_none(stage: Stage) -> None:
     machine = stage.start(PC)
     for name in ("", "/", "//", ".", "machine", "/machine", "/machine/peripheral", "x/y"):
