@@ -103,7 +103,7 @@ def images(stage: Stage) -> None:
     qcow2(stage.file("c.qcow2"), 8 * MIB, "a.img")
 
 
-FEWER_CHOICES = ("dump-guest-memory", "netdev_add")
+FEWER_CHOICES = ("dump-guest-memory", "netdev_add", "info mtree")
 """Commands that say what may be chosen, of which vmd has less than QEMU."""
 
 
@@ -111,5 +111,6 @@ def explained(rows: list[str]) -> list[str]:
     """Of a help screen what stands before each explanation, which is in a program's own words."""
     entries = [row.partition(" -- ")[0] for row in rows if " -- " in row]
     return [
-        entry.partition(" ")[0] if entry.startswith(FEWER_CHOICES) else entry for entry in entries
+        next((name for name in FEWER_CHOICES if entry.startswith(f"{name} ")), entry)
+        for entry in entries
     ]

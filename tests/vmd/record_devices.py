@@ -89,8 +89,8 @@ BASE = "-S -nodefaults -display none -qmp stdio -m 16,slots=2,maxmem=64M"
 class Qemu:
     """A running QEMU, asked over its standard streams."""
 
-    def __init__(self, arguments: str) -> None:
-        argv = [QEMU, *arguments.split(), *BASE.split()]
+    def __init__(self, arguments: str, base: str = BASE) -> None:
+        argv = [QEMU, *arguments.split(), *base.split()]
         self.process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,

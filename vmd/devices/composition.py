@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
-from vmd.devices import cpu, rtc, types
-from vmd.devices.qom import Object, Property, boolean, choice, text, unsigned32
+from vmd.devices import cpu, qom, rtc, types
+from vmd.devices.qom import Object, Property, boolean, choice, resolve, text, unsigned32
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,8 +51,8 @@ PERIPHERALS = ("peripheral", "peripheral-anon")
 WHOLE_ADDRESS_SPACE = (1 << 64) - 1
 
 
-def compose(machine: Machine) -> Object:
-    """The root of the tree that the machine is now."""
+def compose(machine: Machine, *, whole: bool = False) -> Object:
+    """The root of the tree that the machine is now; `whole` with all that boards consist of."""
     root = Object("container", "/")
     board = root.add("machine", machine.board.name + types.MACHINE_SUFFIX, _board(machine))
     root.add("backend", "container")
@@ -66,7 +66,7 @@ def compose(machine: Machine) -> Object:
         for index, processor in machine.processors.by_index.items():
             container = processor.path.split("/")[2]
             _add_cpu(peripherals.get(container, unattached), machine, index, memory)
-        _add_devices(machine.devices, peripherals)
+        _add_devices(machine.devices, peripherals, whole=whole)
         _add_rtc(machine, board, unattached)
     if machine.qtest is not None:
         board.add("qtest", "qtest", _qtest(machine.qtest))
@@ -80,7 +80,19 @@ def compose(machine: Machine) -> Object:
         objects.add(name, other.qom_type, other.properties())
     for chardev in machine.chardevs.values() if machine.chardevs is not None else ():
         chardevs.add(chardev.label, f"chardev-{chardev.kind}")
+    if whole:
+        from vmd.devices import trees
+
+        trees.add_board(root, machine)
+        for name, backend in machine.backends.items():
+            trees.add_region(objects.children[name], backend.size)
     return root
+
+
+def find(machine: Machine, path: str) -> Object:
+    """The object at a path; QmpError if there is none. The whole tree is made only if need be."""
+    small = resolve(compose(machine), path) if path.startswith("/") else None
+    return small or qom.find(compose(machine, whole=True), path)
 
 
 def cpu_path(index: int) -> str:
@@ -209,7 +221,7 @@ def _refusal(type_name: str, name: str) -> Callable[[object], None] | None:
 # Devices
 
 
-def _add_devices(devices: Devices, containers: dict[str, Object]) -> None:
+def _add_devices(devices: Devices, containers: dict[str, Object], *, whole: bool) -> None:
     for device in devices.users():
         if types.is_a(device.type.name, "cpu"):
             continue
@@ -223,6 +235,10 @@ def _add_devices(devices: Devices, containers: dict[str, Object]) -> None:
         for bus in device.buses:
             child = inner.add(bus.name, bus.type)
             child.link("parent", "device", None)
+        if whole:
+            from vmd.devices import trees
+
+            trees.add_parts(added, device)
 
 
 def _add_rtc(machine: Machine, board: Object, unattached: Object) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
+from vmd.devices import usb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -128,6 +129,7 @@ def _usb(device: Device, bus: Bus, warn: Warn) -> None:
     device.place["port"] = wanted or free[0]
     if wanted is not None:
         device.values["port"] = wanted
+    usb.check_speed(device, bus)
 
 
 # virtio-serial (hw/char/virtio-serial-bus.c)
@@ -219,6 +221,10 @@ def _ide(device: Device, bus: Bus, warn: Warn) -> None:
     if unit in taken:
         raise QmpError(f"IDE unit {unit} is in use")
     device.place["unit"] = device.values["unit"] = unit
+    if "serial" not in device.given and bus.name.startswith("ide."):
+        # The drives that a board could have are counted, two for each bus.
+        number = 2 * int(bus.name.removeprefix("ide.")) + unit + 1
+        device.values["serial"] = f"QM{number:05d}"
 
 
 # ISA (hw/char/serial-isa.c, hw/char/parallel.c)
@@ -240,6 +246,8 @@ def _isa(device: Device, bus: Bus, warn: Warn) -> None:
     if serial:
         base, line = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))[index]
         device.values["iobase"], device.values["irq"] = base, line
+    elif "iobase" not in device.given:
+        device.values["iobase"] = (0x378, 0x278, 0x3BC)[index]
 
 
 _PLACERS: dict[str, Callable[[Device, Bus, Warn], None]] = {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vmd.machine import Machine
 
 LOW, FULL, HIGH, SUPER = "1.5", "12", "480", "5000"
-_PRODUCTS = {
+PRODUCTS = {
     "usb-hub": "QEMU USB Hub",
     "usb-kbd": "QEMU USB Keyboard",
     "usb-mouse": "QEMU USB Mouse",
@@ -37,9 +37,9 @@ def text(machine: Machine) -> str:
     for number, bus in enumerate(found):
         for device in sorted(bus.devices, key=_port):
             name = f", ID: {device.id}" if device.id is not None else ""
-            product = _PRODUCTS[device.type.name]
+            product = PRODUCTS[device.type.name]
             rows.append(
-                f"  Device {number}.0, Port {device.place['port']}, Speed {_speed(device, bus)}"
+                f"  Device {number}.0, Port {device.place['port']}, Speed {speed(device, bus)}"
                 f" Mb/s, Product {product}{name}\n"
             )
     return "".join(rows)
@@ -55,8 +55,8 @@ def _port(device: Device) -> list[int]:
     return [int(part) for part in str(device.place["port"]).split(".")]
 
 
-def _speed(device: Device, bus: Bus) -> str:
-    """The fastest that both ends can; behind a hub all are slow."""
+def speed(device: Device, bus: Bus) -> str | None:
+    """The fastest that both ends can, None if there is none; behind a hub all are slow."""
     assert bus.parent is not None
     kind = device.type.name
     own = _SPEEDS.get(kind)
@@ -64,5 +64,15 @@ def _speed(device: Device, bus: Bus) -> str:
         own = (FULL,) if device.values.get("usb_version") == 1 else (FULL, HIGH)
     if "." in str(device.place["port"]):
         return FULL
-    there = next(v for word, v in _CONTROLLERS.items() if word in bus.parent.type.name)
-    return next(speed for speed in reversed(own) if speed in there)
+    there = next((v for word, v in _CONTROLLERS.items() if word in bus.parent.type.name), (FULL,))
+    return next((speed for speed in reversed(own) if speed in there), None)
+
+
+def check_speed(device: Device, bus: Bus) -> None:
+    """Refuse a device that is too slow for its port, as usb_device_attach does."""
+    if speed(device, bus) is None:
+        product = PRODUCTS[device.type.name]
+        raise QmpError(
+            f'Warning: speed mismatch trying to attach usb device "{product}" (full speed) to bus'
+            f' "{bus.name}", port "{device.place["port"]}" (high speed)'
+        )

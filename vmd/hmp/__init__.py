@@ -52,6 +52,7 @@ def registry(
                 *block.INFO,
                 *debug.INFO,
                 *device.INFO,
+                *misc.INFO,
                 *run_state.INFO,
                 HmpCommand("usbhost", "", "", "show the USB devices of the host"),
             ],

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from monitor.hmp import Hmp
     from monitor.hmp_args import Format
     from vmd.machine import Machine
+    from vmd.memory import RamBlock
 
 ALL_BITS = 64
 LAST_PORT = 0xFFFF
 SLICE = 1 << 16
 PAGE = 4096
+ROMS, ROMS_END = 0xC0000, 0x100000
 PAGEMAP_ENTRY, PAGE_PRESENT, FRAME_BITS = 8, 1 << 63, 54
 
 
@@ -84,9 +86,32 @@ def _physical(address: int) -> int:
 
 
 def _read(machine: Machine, address: int, length: int) -> bytes | None:
-    if not machine.memory.covers(address, length):
+    """Bytes of RAM or of a ROM; None where there is neither (no device answers to an address)."""
+    if not _below_rom(machine, address) and machine.memory.covers(address, length):
+        return machine.memory.read(address, length)
+    found = _rom(machine, address)
+    if found is None:
         return None
-    return machine.memory.read(address, length)
+    block, offset = found
+    return block.read(offset, length) if offset + length <= block.size else None
+
+
+def _below_rom(machine: Machine, address: int) -> bool:
+    """Whether a PC's firmware hides the RAM that is at an address."""
+    return machine.board.has_cpus and ROMS <= address < ROMS_END
+
+
+def _rom(machine: Machine, address: int) -> tuple[RamBlock, int] | None:
+    """The firmware's block at a guest address, and the offset in it."""
+    from vmd.devices import flatview
+
+    piece = flatview.find(machine, address)
+    if piece is None or piece.kind != "rom":
+        return None
+    for block in machine.all_blocks:
+        if block.idstr == piece.name:
+            return block, piece.offset + address - piece.first
+    return None
 
 
 def _item(number: int, notation: str, size: int) -> str:
@@ -174,9 +199,15 @@ def gpa2hpa(machine: Machine, hmp: Hmp, addr: int) -> None:
 def _host_address(machine: Machine, hmp: Hmp, addr: int) -> tuple[str, int] | None:
     """The RAM block at a guest address, and where the process has it; None after saying why."""
     address = addr % (1 << ALL_BITS)
-    found = machine.memory.find(address)
+    found = None if _below_rom(machine, address) else machine.memory.find(address)
+    found = found or _rom(machine, address)
     if found is None:
-        hmp.print(f"No memory is mapped at address 0x{address:x}\n")
+        from vmd.devices import flatview
+
+        if flatview.find(machine, address) is None:
+            hmp.print(f"No memory is mapped at address 0x{address:x}\n")
+        else:
+            hmp.print(f"Memory at address 0x{address:x} is not RAM\n")
         return None
     block, offset = found
     return block.idstr, block.address() + offset

@@ -144,6 +144,22 @@ def _region(region: Mapping[str, Any]) -> str:
     return f"{kind} (not mapped)" if start == -1 else f"{kind} at 0x{start:08x} [0x{end:08x}]"
 
 
+# Trees
+
+
+def info_qtree(machine: Machine, hmp: Hmp, brief: bool = False) -> None:
+    from vmd.devices import qtree
+
+    hmp.print(qtree.text(machine, brief=brief))
+
+
+def info_mtree(machine: Machine, hmp: Hmp, flatview: bool = False) -> None:
+    from vmd.devices import flatview as flat
+    from vmd.devices import mtree
+
+    hmp.print(flat.text(machine) if flatview else mtree.text(machine))
+
+
 # What completion offers
 
 
@@ -217,5 +233,19 @@ COMMANDS = [
 
 INFO = [
     HmpCommand("network", "", "", "show networks, and what is on them", info_network),
+    HmpCommand(
+        "qtree",
+        "brief:-b",
+        "[-b]",
+        "show the tree of buses and devices (-b: without their properties)",
+        info_qtree,
+    ),
+    HmpCommand(
+        "mtree",
+        "flatview:-f",
+        "[-f]",
+        "show the guest's address spaces (-f: as the guest sees them, without what is hidden)",
+        info_mtree,
+    ),
     HmpCommand("pci", "", "", "show the PCI functions", info_pci),
 ]

@@ -13,8 +13,13 @@ from vmd.qmp import qom
 from vmd.user_objects import add_object
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from monitor.hmp import Hmp
+    from vmd.devices.qom import Object
     from vmd.machine import Machine
+
+BACKSLASH_SLASH = "\\x2f"
 
 
 def object_add(machine: Machine, hmp: Hmp, object: str) -> None:
@@ -82,6 +87,28 @@ def _ids(machine: Machine, prefix: str) -> list[str]:
     return [str(entry["name"]) for entry in found if str(entry["type"]).startswith("child<")]
 
 
+def info_qom_tree(machine: Machine, hmp: Hmp, path: str = "/machine") -> None:
+    """Observed from qom/qom-hmp-cmds.c."""
+    from vmd.devices import composition
+    from vmd.devices.qom import Ambiguous, resolve
+
+    try:
+        found = resolve(composition.compose(machine, whole=True), path)
+    except Ambiguous:
+        hmp.print(f"Warning: Path '{path}' is ambiguous.\n")
+        return
+    if found is None:
+        hmp.print(f"Path '{path}' could not be resolved.\n")
+        return
+    hmp.print("".join(f"{row}\n" for row in _branch(found, found.path.rpartition("/")[2], "")))
+
+
+def _branch(found: Object, name: str, indent: str) -> Iterator[str]:
+    yield f"{indent}/{name.replace('/', BACKSLASH_SLASH)} ({found.type})"
+    for child in sorted(found.children):
+        yield from _branch(found.children[child], child, indent + "  ")
+
+
 COMMANDS = [
     HmpCommand(
         "object_add",
@@ -104,5 +131,11 @@ COMMANDS = [
         "set a property\n\t\t\t -j: the value is JSON",
         qom_set,
         preconfig=True,
+    ),
+]
+
+INFO = [
+    HmpCommand(
+        "qom-tree", "path:s?", "[path]", "show what is made of what", info_qom_tree, preconfig=True
     ),
 ]

@@ -18,7 +18,7 @@ def qom_list(machine: Machine, path: str) -> list[dict[str, object]]:
     from vmd.devices import composition, qom
 
     try:
-        found = qom.resolve(composition.compose(machine), path)
+        found = qom.resolve(composition.compose(machine, whole=True), path)
     except qom.Ambiguous:
         raise QmpError(f"Path '{path}' is ambiguous") from None
     if found is None:
@@ -27,15 +27,15 @@ def qom_list(machine: Machine, path: str) -> list[dict[str, object]]:
 
 
 def qom_get(machine: Machine, path: str, property: str) -> object:
-    from vmd.devices import composition, qom
+    from vmd.devices import composition
 
-    return qom.find(composition.compose(machine), path).get(property)
+    return composition.find(machine, path).get(property)
 
 
 def qom_set(machine: Machine, path: str, property: str, value: object) -> None:
-    from vmd.devices import composition, qom
+    from vmd.devices import composition
 
-    qom.find(composition.compose(machine), path).set(property, value)
+    composition.find(machine, path).set(property, value)
 
 
 def qom_list_types(

@@ -82,10 +82,16 @@ def _sorted_groups(rows: list[str]) -> list[str]:
     """Address spaces and the regions behind them, each kind sorted."""
     groups: list[list[str]] = [[]]
     for row in rows[1:]:
-        groups[-1].append(row)
+        groups[-1].append("FlatView" if row.startswith("FlatView #") else row)
         if not row:
             groups.append([])
-    return [rows[0], *(row for group in sorted(groups) for row in group)]
+    return [rows[0], *(row for group in sorted(map(_sorted_names, groups)) for row in group)]
+
+
+def _sorted_names(group: list[str]) -> list[str]:
+    """A flat view with its address spaces sorted."""
+    names = [row for row in group if row.startswith(" AS ")]
+    return [*group[:1], *sorted(names), *(row for row in group[1:] if row not in names)]
 
 
 def _view(line: str) -> Callable[[list[str]], list[str]]:

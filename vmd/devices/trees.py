@@ -1,0 +1,234 @@
+"""What boards and devices consist of beyond what users see of them: objects, buses, regions.
+
+`trees.json` was recorded from QEMU 10.0.2 by tests/vmd/record_trees.py. A board has
+
+- objects: name → object; those of `unattached` called `device[N]` have the number that they have
+  in a machine with one CPU
+- devices: the main system bus; a bus is {name, type, devices}, a device {type, rows, buses}, its
+  rows being those of `info qtree`
+- cpu: what is in the first CPU
+- groups: those of `info mtree`, see mtree.py
+
+and a type of device, as `/machine/peripheral/dev` of a q35: children, rows, inner (the rows of the
+virtio device behind it), groups, and regions that it adds to spaces of the board: [around, region].
+
+An object is {type, properties: {name: [type, value]}, children}; a list stands for a region of
+memory (address, container, priority, size), 0 for an interrupt line.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache as once
+from typing import TYPE_CHECKING, Any
+
+from vmd.devices import pci, qom
+from vmd.devices.qom import Object, Property
+from vmd.memory.addressspace import split_ram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmd.devices.bus import Device
+    from vmd.machine import Machine
+
+    Path = Callable[[str], str]
+
+RECORDED = "/machine/peripheral/dev"
+_FIRST_CPU = "/machine/unattached/device[0]"
+_NUMBERED = r"/machine/unattached/device\[(\d+)\]"
+_LEGACY_REGION = "virtio-pci[1]"
+_REGION = ("addr", "container", "priority", "size")
+_KINDS = {"addr": "uint64", "container": "link<memory-region>", "priority": "uint32"}
+# What a property of the machine takes away when it is off.
+_PARTS = {
+    "hpet": ("hpet",),
+    "i8042": ("i8042", "port92", "ps2-kbd", "ps2-mouse", "vmport", "vmmouse"),
+    "pit": ("isa-pit", "isa-pcspk"),
+    "vmport": ("vmport", "vmmouse"),
+}
+
+
+def board(machine: Machine) -> dict[str, Any]:
+    """What was recorded of the machine's board."""
+    found: dict[str, Any] = _data()["boards"][machine.board.alias or "none"]
+    return found
+
+
+def of_type(name: str) -> dict[str, Any]:
+    """What was recorded of a type of device; nothing of types that nobody can plug."""
+    found: dict[str, Any] = _data()["types"].get(name, {})
+    return found
+
+
+def absent(machine: Machine) -> set[str]:
+    """The types of the board's devices that this machine does without."""
+    off = [name for name in _PARTS if machine.properties.get(name) in (False, "off")]
+    return {kind for name in off for kind in _PARTS[name]}
+
+
+def ram_pieces(machine: Machine) -> list[tuple[int, int, int]]:
+    """Main RAM of a PC: (guest address, length, offset)."""
+    return split_ram(machine.ram_size, q35=machine.board.alias == "q35")
+
+
+# Objects
+
+
+def add_board(root: Object, machine: Machine) -> None:
+    """Add the objects that a board has of itself."""
+    here = root.children["machine"]
+    numbers = _numbers(machine)
+    gone = absent(machine)
+
+    def path(text: str) -> str:
+        return re.sub(_NUMBERED, lambda m: _device(numbers.get(int(m[1]), -1)), text)
+
+    for name, what in board(machine)["objects"].items():
+        if name != "unattached":
+            _add(here, name, what, path)
+            continue
+        for inner, part in what["children"].items():
+            match = re.fullmatch(r"device\[(\d+)\]", inner)
+            if match is None:
+                _add(here.children[name], inner, part, path)
+            elif part["type"] not in gone:
+                number = f"device[{numbers[int(match[1])]}]"
+                _add(here.children[name], number, part, path)
+    if machine.board.has_cpus:
+        _cut_wires(here.children["unattached"], gone)
+        _fit_ram(here.children["unattached"], machine)
+        for device in _extra(machine):
+            name = device.path.rpartition("/")[2]
+            add_parts(here.children["unattached"].add(name, device.type.name), device)
+        for index, processor in machine.processors.by_index.items():
+            _add_parts_of_cpu(qom.find(root, processor.path), machine, index)
+
+
+def _numbers(machine: Machine) -> dict[int, int]:
+    """The number that a device has here, by the one it has beside one CPU and with all parts."""
+    parts = board(machine)["objects"]["unattached"]["children"]
+    gone = absent(machine)
+    # The first part comes with the first CPU, and all other CPUs behind it.
+    taken = {0, *range(2, machine.cpus + 1), *(_number(device) for device in _extra(machine))}
+    found, number = {}, 0
+    for recorded in range(1, len(parts)):
+        part = parts.get(f"device[{recorded}]")
+        if part is not None and part["type"] not in gone:
+            while number in taken:
+                number += 1
+            found[recorded] = number
+            number += 1
+    return found
+
+
+def _extra(machine: Machine) -> list[Device]:
+    """The devices that a board has by default beyond those that it always has."""
+    return [
+        device
+        for device in machine.devices.all()
+        if device.path.startswith("/machine/unattached/device[")
+        and of_type(device.type.name)
+        and device.type.name != "ich9-ahci"
+    ]
+
+
+def _number(device: Device) -> int:
+    return int(device.path.rpartition("[")[2].removesuffix("]"))
+
+
+def _device(number: int) -> str:
+    return f"/machine/unattached/device[{number}]"
+
+
+def _cut_wires(unattached: Object, gone: set[str]) -> None:
+    """Two of the board's interrupt lines lead to a keyboard controller; the last ones go."""
+    if "i8042" in gone:
+        count = sum(name.startswith("non-qdev-gpio[") for name in unattached.children)
+        for number in (count - 1, count - 2):
+            del unattached.children[f"non-qdev-gpio[{number}]"]
+
+
+def _add_parts_of_cpu(cpu: Object, machine: Machine, index: int) -> None:
+    def path(text: str) -> str:
+        return cpu.path + text[len(_FIRST_CPU) :] if text.startswith(_FIRST_CPU) else text
+
+    for name, what in board(machine)["cpu"].items():
+        _add(cpu, name, what, path)
+    lapic = cpu.children["lapic"]
+    lapic.properties["id"] = Property("uint32", _constant(index))
+    if index:  # all have it at the same place, but only the first one's is there
+        message = lapic.children["apic-msi[0]"]
+        message.properties["container"] = Property(_KINDS["container"], _constant(""))
+
+
+def _fit_ram(unattached: Object, machine: Machine) -> None:
+    for name, (address, length, _) in zip(
+        ("ram-below-4g[0]", "ram-above-4g[0]"), ram_pieces(machine), strict=False
+    ):
+        unattached.children.pop(name, None)
+        where = "/machine/unattached/system[0]"
+        _add(unattached, name, [address, where, 0, length], str)
+
+
+def add_region(parent: Object, size: int) -> None:
+    """Add the region of memory that a backend offers."""
+    name = parent.path.rpartition("/")[2]
+    _add(parent, f"{name}[0]", [0, "", 0, size], str)
+
+
+def add_parts(parent: Object, device: Device) -> None:
+    """Add what a device that users plugged consists of."""
+
+    def path(text: str) -> str:
+        return device.path + text[len(RECORDED) :] if text.startswith(RECORDED) else text
+
+    is_modern = pci.variant(device) != device.type.name
+    for name, what in of_type(device.type.name).get("children", {}).items():
+        if not (is_modern and name == _LEGACY_REGION):
+            _add(parent, name, what, path)
+    if device.type.name.startswith("virtio-rng") and "rng" not in device.given:
+        parent.children["virtio-backend"].add("default-backend", "rng-builtin")
+
+
+def _add(parent: Object, name: str, what: Any, path: Path) -> None:
+    """Add an object with all below it; of one that is there already what it lacks."""
+    if what == 0:
+        if name not in parent.children:
+            parent.add(name, "irq")
+        return
+    if isinstance(what, list):
+        if name not in parent.children:
+            parent.add(name, "memory-region", _region(what, path))
+        return
+    found = parent.children.get(name)
+    if found is None:
+        found = parent.add(name, what["type"])
+    for key, (kind, value) in what.get("properties", {}).items():
+        if key not in found.properties:
+            value = path(value) if isinstance(value, str) else value
+            found.properties[key] = Property(kind, _constant(value))
+    for key, child in what.get("children", {}).items():
+        _add(found, key, child, path)
+
+
+def _region(values: list[Any], path: Path) -> dict[str, Property]:
+    told = dict(zip(_REGION, values, strict=True))
+    told["container"] = path(told["container"])
+    return {
+        name: Property(_KINDS.get(name, "uint64"), _constant(value)) for name, value in told.items()
+    }
+
+
+def _constant(value: object) -> Callable[[], object]:
+    return lambda: value
+
+
+@once
+def _data() -> dict[str, Any]:
+    import json
+    from os.path import dirname, join
+
+    with open(join(dirname(__file__), "trees.json"), encoding="ascii") as stream:
+        data: dict[str, Any] = json.load(stream)
+    return data
