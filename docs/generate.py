@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]
 
+import hmp_reference  # noqa: E402
 from qmp_reference import coverage, reference  # noqa: E402
 
 FLOORS = {
@@ -127,6 +128,8 @@ PICTURES: dict[str, Callable[[], str]] = {
     "runstate": draw_runstate,
     "migration-status": draw_migration,
     "jobs": draw_jobs,
+    "hmp-coverage": hmp_reference.coverage,
+    "hmp-reference": hmp_reference.reference,
     "qmp-coverage": coverage,
     "qmp-reference": reference,
 }

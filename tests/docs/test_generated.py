@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import qapi
+from vmd import hmp
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -37,3 +38,23 @@ def test_every_command_and_event_is_qemus_or_says_that_it_is_not() -> None:
     theirs = {name for kinds in names.values() for kind in kinds.values() for name in kind}
     ours = {name for name in qapi.load().order if not name.lower().startswith("x-vmd-")}
     assert ours <= theirs
+
+
+def test_every_human_command_has_its_heading() -> None:
+    headings = set(re.findall(r"^### (.+)$", (DOCS / "hmp-reference.md").read_text(), re.M))
+    table = hmp.registry().table
+    info = table.find("info")
+    assert info is not None and info.subcommands is not None
+    assert headings == {
+        *(command.names[0] for command in table.commands),
+        *(f"info {command.names[0]}" for command in info.subcommands.commands),
+    }
+
+
+def test_every_human_command_is_qemus() -> None:
+    names = json.loads((DOCS / "qemu-hmp-names.json").read_text())
+    table = hmp.registry().table
+    info = table.find("info")
+    assert info is not None and info.subcommands is not None
+    assert {command.name for command in table.commands} <= set(names["commands"])
+    assert {command.name for command in info.subcommands.commands} <= set(names["info"])
