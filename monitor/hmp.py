@@ -216,6 +216,7 @@ def discard(text: str) -> None:
 class HmpRegistry:
     """All commands of the human monitor, and what they ask of their surroundings.
 
+    `commands` may be a function, which is called when they are first looked at.
     `topics` are words that `help` explains though they are no commands. `register(machine,
     cpu_index, name)` is the value of a CPU's register, None if there is none such. `block_names`
     gives the names of block backends, `option_ids(machine, group)` the ids that the group's options
@@ -226,19 +227,20 @@ class HmpRegistry:
     """
 
     __slots__ = (
+        "_commands",
         "_option_ids",
         "_register",
+        "_table",
         "block_names",
         "hints",
         "surroundings",
-        "table",
         "topics",
         "trace",
     )
 
     def __init__(
         self,
-        commands: Sequence[HmpCommand],
+        commands: Sequence[HmpCommand] | Callable[[], Sequence[HmpCommand]],
         *,
         topics: Mapping[str, Callable[[], str]] | None = None,
         register: Register | None = None,
@@ -250,13 +252,21 @@ class HmpRegistry:
         trace: Trace | None = None,
     ) -> None:
         self.trace = trace
-        self.table = CommandTable(commands)
+        self._commands = commands
+        self._table: CommandTable | None = None if callable(commands) else CommandTable(commands)
         self.topics = topics or {}
         self.hints: Callable[[], Hints] = hints or dict
         self.block_names = block_names or (lambda machine: ())
         self.surroundings = Surroundings(console, report)
         self._register = register or (lambda machine, cpu_index, name: None)
         self._option_ids = option_ids or (lambda machine, group: ())
+
+    @property
+    def table(self) -> CommandTable:
+        if self._table is None:
+            assert callable(self._commands)
+            self._table = CommandTable(self._commands())
+        return self._table
 
     def run_line(
         self, machine: object, line: str, *, cpu_index: int | None = None

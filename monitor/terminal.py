@@ -74,7 +74,11 @@ class TerminalMonitor:
         self._monitor.screen_changed = self._screen_changed
         self._monitor.beside = self._beside
         if rich and not dumb:
-            self._load(asyncio.get_running_loop())
+            loop = asyncio.get_running_loop()
+            if dispatcher.held:
+                dispatcher.at_release(lambda: self._load(loop))  # behind the first prompt
+            else:
+                self._load(loop)
 
     def event(self, text: str) -> None:
         """Something has happened: show it, if events are shown."""
@@ -97,7 +101,9 @@ class TerminalMonitor:
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> None:
         def load() -> None:
-            # In a thread: it takes long enough for other monitors to notice.
+            # In a thread: it takes long enough for other monitors to notice. The commands first,
+            # for they may be wanted before the editing.
+            _ = self._session.hmp.registry.table
             from monitor.terminal_line import RichEditor
 
             with suppress(RuntimeError):  # the program has ended meanwhile

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from tests.bench import live
+from tests.bench import human, live
 from tests.bench.subject import Session, session, warm_memory
 from tests.differential.stage import find_qemu, find_vmd
 
@@ -37,8 +37,8 @@ RUNS = 5
 class Measure(NamedTuple):
     """One row: what is measured, in which unit, and how far vmd's may be from QEMU's.
 
-    `limit` bounds vmd / QEMU: from above, or (`at_least`) from below. `take` measures one program
-    once and may yield several values.
+    `limit` bounds vmd / QEMU: from above, or (`at_least`) from below; with `absolute` it bounds vmd
+    alone. `take` measures one program once and may yield several values.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Measure(NamedTuple):
     at_least: bool
     aim: str
     take: Callable[[list[str], Path], Iterator[float]]
+    absolute: bool = False
 
 
 def start(argv: list[str], _: Path) -> Iterator[float]:
@@ -187,6 +188,8 @@ MEASURES = (
     Measure("migrate file:, 1 GiB, half random", "ms", 1.3, False, "1", save),
     Measure("incoming of the same", "ms", 1.3, False, "", load),
     Measure("mapped-ram, the same", "MiB/s", 1.2, True, "", mapped_ram),
+    Measure("info status at the human monitor", "µs", 1, False, "", human.round_trip),
+    Measure("tty: process start → prompt", "ms", 250, False, "", human.first_prompt, absolute=True),
     Measure("resident, -machine none", "MiB", 0.5, False, "", memory_of(NONE)),
     Measure("resident, q35 -m 1G", "MiB", 0.5, False, "", memory_of(Q35)),
     Measure("live update, 4 GiB shared RAM", "ms", 2, False, "", update),
@@ -246,12 +249,16 @@ def table(
         found = [medians.get((one.name, name)) for name in ("vmd", "qemu")]
         cells = ["–" if value is None else f"{value:,.1f}" for value in found]
         ratio, verdict = "–", ""
+        judged = found[0] if one.absolute else None
         if all(names) and found[0] and found[1]:
             quotient = found[0] / found[1]
             ratio = f"{quotient:.2f}"
-            good = quotient >= one.limit if one.at_least else quotient <= one.limit
+            judged = judged or quotient
+        if judged:
+            good = judged >= one.limit if one.at_least else judged <= one.limit
             verdict = "[green]kept[/]" if good else "[red]missed[/]"
-        limit = f"{'≥' if one.at_least else '≤'} {one.limit:g}"
+        unit = f" {one.unit}" if one.absolute else ""
+        limit = f"{'≥' if one.at_least else '≤'} {one.limit:g}{unit}"
         shown.add_row(one.name, *cells, one.unit, ratio, limit, one.aim, verdict)
     return shown
 

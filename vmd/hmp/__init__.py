@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from monitor.hmp import HmpCommand, HmpRegistry, discard, hmp_help, hmp_info_help
-from vmd.hmp import block, char, debug, device, info, machine, migration, misc, run_state
-from vmd.hmp import trace as trace_commands
-from vmd.qmp import block_core
+from monitor.hmp import HmpRegistry, discard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
-    from monitor.hmp import Hints
+    from monitor.hmp import Hints, HmpCommand
     from monitor.trace import Trace
     from vmd.machine import Machine
 
@@ -26,42 +23,13 @@ def registry(
     report: Callable[[str], None] = discard,
     trace: Trace | None = None,
 ) -> HmpRegistry:
-    """All commands of the human monitor; `console` and `report` print on stdout and stderr."""
-    commands = [
-        *run_state.COMMANDS,
-        *debug.COMMANDS,
-        *device.COMMANDS,
-        *migration.COMMANDS,
-        *misc.COMMANDS,
-        *char.COMMANDS,
-        *machine.COMMANDS,
-        *trace_commands.COMMANDS,
-        HmpCommand("help|?", "name:S?", "[cmd]", "show what commands there are", hmp_help, True),
-        HmpCommand(
-            "info",
-            "item:s?",
-            "[subcommand]",
-            "show various information about the system state",
-            hmp_info_help,
-            preconfig=True,
-            subcommands=[
-                *info.COMMANDS,
-                *machine.INFO,
-                *migration.INFO,
-                *trace_commands.INFO,
-                *block.INFO,
-                *debug.INFO,
-                *device.INFO,
-                *misc.INFO,
-                *run_state.INFO,
-                HmpCommand("usbhost", "", "", "show the USB devices of the host"),
-            ],
-        ),
-    ]
-    topics = {"log": lambda: trace_commands.LOG_HELP}
+    """All commands of the human monitor; `console` and `report` print on stdout and stderr.
+
+    A prompt needs no command, so their modules come with the first line.
+    """
     return HmpRegistry(
-        commands,
-        topics=topics,
+        _commands,
+        topics={"log": _log_help},
         register=_register,
         block_names=_block_names,
         option_ids=_option_ids,
@@ -70,6 +38,18 @@ def registry(
         report=report,
         trace=trace,
     )
+
+
+def _commands() -> list[HmpCommand]:
+    from vmd.hmp import table
+
+    return table.commands()
+
+
+def _log_help() -> str:
+    from vmd.hmp import table
+
+    return table.log_help()
 
 
 def _hints() -> Hints:
@@ -86,6 +66,8 @@ def _register(machine: Machine, cpu_index: int | None, name: str) -> int | None:
 
 def _block_names(machine: Machine) -> Iterable[str]:
     """Those of drives that have a name of their own."""
+    from vmd.qmp import block_core
+
     return [str(drive["device"]) for drive in block_core.query_block(machine) if drive["device"]]
 
 
