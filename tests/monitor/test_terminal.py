@@ -209,7 +209,7 @@ def test_ctrl_c_interrupts_a_command_that_holds_the_prompt(kind: str) -> None:
     screen.type(b"wait\n")
     screen.wait_for(lambda screen: screen.lines()[-1].startswith("2 waits"))
     screen.type(b"info status\x03\n")
-    screen.wait_for(Screen.at_prompt)
+    screen.wait_for(lambda screen: screen.at_prompt() and "VM status: running" in screen.lines())
     assert screen.lines()[1:] == [
         "(qemu) wait", "waiting", "interrupted", "waited",
         "(qemu) info status", "VM status: running", "(qemu)",
