@@ -23,8 +23,9 @@ from vmd.runstate import NEEDS_RESET, RunState, RunStateMachine
 from vmd.trace import Tracer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from vmd.announce import Announcements
     from vmd.block.nodes import Nodes
     from vmd.chardev.registry import Chardevs
     from vmd.clock import Clock
@@ -107,6 +108,8 @@ class Machine:
         self.exiting = False
         self._on_exit = on_exit
         self.tracer = tracer or Tracer()
+        # QEMU readies the announcements of its first migration at the start.
+        self.tracer.emit("qemu_announce_timer_del", "free named: 0 free timer: 0 id: (null)")
         self.runstate = RunStateMachine(
             RunState.INMIGRATE if setup.incoming else RunState.PRELAUNCH, self._trace_runstate
         )
@@ -382,6 +385,8 @@ class Machine:
             self.dump.abandon()
         if "jobs" in self.__dict__:
             self.jobs.abandon()
+        if "announcements" in self.__dict__:
+            self.announcements.end()
         self.guest.stop()
         self._on_exit(code)
 
@@ -422,6 +427,19 @@ class Machine:
 
             self._networks = Networks()
         return self._networks
+
+    @cached_property
+    def announcements(self) -> Announcements:
+        """What network devices tell of where they are."""
+        from vmd.announce import Announcements
+
+        return Announcements(self)
+
+    def announce(self, options: Mapping[str, object]) -> None:
+        """A migration has arrived: network devices tell where they are, as its options say."""
+        from vmd.announce import OWN, of_migration
+
+        self.announcements.begin(OWN, of_migration(options))
 
     def open_file(self, path: str, flags: int) -> int:
         """A file of the host, or a descriptor that was handed over; OSError or QmpError."""

@@ -21,13 +21,8 @@ if TYPE_CHECKING:
 EVENTS = (
     *("handle_hmp_command", "monitor_qmp_cmd_in_band", "monitor_qmp_err_in_band"),
     *("monitor_qmp_cmd_out_of_band", "monitor_qmp_respond", "handle_qmp_command"),
-    *(
-        "migrate_set_state",
-        "vm_state_notify",
-        "runstate_set",
-        "system_wakeup_request",
-        "qemu_system_shutdown_request",
-    ),
+    *("migrate_set_state", "qemu_announce_self_iter", "qemu_announce_timer_del"),
+    *("vm_state_notify", "runstate_set", "system_wakeup_request", "qemu_system_shutdown_request"),
     *("qemu_system_powerdown_request", "input_event_key_qcode", "input_event_btn"),
     *("input_event_rel", "input_event_abs", "input_event_sync"),
 )

@@ -12,13 +12,16 @@ import os
 import socket
 import threading
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.faults.stand import PAGE, SECOND, Subject
 from vmd.chardev import address
+from vmd.migration import return_path
 from vmd.migration.channels import stream
+from vmd.migration.incoming import UNHEARD, Incoming
 from vmd.runstate import RunState
 
 if TYPE_CHECKING:
@@ -104,13 +107,17 @@ async def ends(source: Subject, target: Subject) -> None:
 
 def one_side_can_run(source: Subject, target: Subject, ram: bytes, state: RunState) -> None:
     """The guest is here or there, whole, and not in both places."""
-    if status(target) == "completed":
+    if status(target) == "completed" and UNHEARD in target.reports:
+        assert target.state is RunState.PAUSED, "the source has its guest back"
+        assert bytes(target.block.view[PAGE:]) == ram[PAGE:]
+    elif status(target) == "completed":
         assert source.state is RunState.POSTMIGRATE, "the guest lives over there"
         assert target.state is state
         assert bytes(target.block.view[PAGE:]) == ram[PAGE:]
         assert target.count >= count_in(ram)
         return
-    assert target.state is RunState.INMIGRATE
+    else:
+        assert target.state is RunState.INMIGRATE
     assert bytes(source.block.view[PAGE:]) == ram[PAGE:]
     if source.state is RunState.POSTMIGRATE:
         assert status(source) == "completed", "everything went out, as far as could be seen"
@@ -139,16 +146,47 @@ def goes_on(subject: Subject) -> None:
     assert subject.count > before
 
 
+async def breaks_at_each(
+    call: str,
+    mode: str,
+    state: RunState,
+    names: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    parts: tuple[float, ...] = (0,),
+) -> int:
+    """Break the connection at one call after the other; how many there were."""
+    for part in parts:
+        for number in itertools.count():
+            source, target = pair(mode, state, names)
+            ram = bytes(source.block.view)
+            breaks = BreaksAt(call, number, part)
+            for module in (stream, return_path):
+                monkeypatch.setattr(module, "os", breaks)
+            await ends(source, target)
+            for module in (stream, return_path):
+                monkeypatch.setattr(module, "os", os)
+            one_side_can_run(source, target, ram, state)
+            assert (status(source) == status(target) == "completed") or breaks.struck
+            source.close()
+            target.close()
+            if not breaks.struck:
+                break
+    return breaks.calls
+
+
 STATES = (RunState.RUNNING, RunState.PAUSED, RunState.SUSPENDED)
 PARTS = {"writev": (0, 0.5, -1), "readv": (0,)}
 
 
-@pytest.mark.parametrize("names", [(), ("return-path",)], ids=["", "answered"])
-@pytest.mark.parametrize(
+MODES = pytest.mark.parametrize(
     ("mode", "state"),
     [("normal", RunState.RUNNING), *(("cpr-reboot", state) for state in STATES)],
     ids=lambda value: getattr(value, "value", value),
 )
+
+
+@pytest.mark.parametrize("names", [(), ("return-path",)], ids=["", "answered"])
+@MODES
 @pytest.mark.parametrize("call", PARTS)
 async def test_one_side_can_run_whichever_call_breaks(
     call: str,
@@ -157,36 +195,124 @@ async def test_one_side_can_run_whichever_call_breaks(
     names: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for part in PARTS[call]:
-        for number in itertools.count():
-            source, target = pair(mode, state, names)
-            ram = bytes(source.block.view)
-            breaks = BreaksAt(call, number, part)
-            monkeypatch.setattr(stream, "os", breaks)
-            await ends(source, target)
-            monkeypatch.setattr(stream, "os", os)
-            one_side_can_run(source, target, ram, state)
-            assert (status(source) == status(target) == "completed") or breaks.struck
-            source.close()
-            target.close()
-            if not breaks.struck:
-                break
-        # How much one read brings is the kernel's affair; the writes are ours.
-        assert breaks.calls >= (4 if call == "writev" else 1)
+    calls = await breaks_at_each(call, mode, state, names, monkeypatch, PARTS[call])
+    # How much one read brings is the kernel's affair; the writes are ours.
+    assert calls >= (4 if call == "writev" else 1)
 
 
-async def test_a_listener_that_cannot_be_reached_leaves_the_guest_where_it_is(
+@pytest.mark.parametrize("call", ["read", "write"])
+@MODES
+async def test_one_side_can_run_whichever_word_on_the_way_back_breaks(
+    call: str, mode: str, state: RunState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of the answers a PONG and the last word are written, and the source reads both.
+    calls = await breaks_at_each(call, mode, state, ("return-path",), monkeypatch)
+    assert calls >= (2 if call == "write" else 1)
+
+
+@MODES
+async def test_a_cancel_that_crosses_with_the_last_word_does_not_let_the_guest_run_twice(
+    mode: str, state: RunState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = pair(mode, state, ("return-path",))
+    shut = return_path.Answers.shut
+
+    def shut_and_cancel(answers: return_path.Answers, *, failed: bool) -> bool:
+        heard = shut(answers, failed=failed)
+        source.migration.cancel()
+        return heard
+
+    monkeypatch.setattr(return_path.Answers, "shut", shut_and_cancel)
+    await ends(source, target)
+    assert (status(source), status(target)) == ("cancelled", "completed")
+    assert source.state is RunState.POSTMIGRATE
+    assert target.state is state
+    source.close()
+    target.close()
+
+
+@MODES
+async def test_a_cancel_before_the_last_word_leaves_the_guest_where_it_is(
+    mode: str, state: RunState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = pair(mode, state, ("return-path",))
+    ram = bytes(source.block.view)
+    load, loop = Incoming._load, asyncio.get_running_loop()
+
+    async def give_up() -> None:
+        while not source.migration._outgoing._sending.waits_for_shut:
+            await asyncio.sleep(0)
+        source.migration.cancel()
+        await source.ended()
+
+    def load_and_hesitate(incoming: Incoming, *how: Any) -> Any:
+        arrival = load(incoming, *how)
+        asyncio.run_coroutine_threadsafe(give_up(), loop).result()
+        return arrival
+
+    monkeypatch.setattr(Incoming, "_load", load_and_hesitate)
+    await ends(source, target)
+    assert (status(source), status(target)) == ("cancelled", "completed")
+    assert source.state is state
+    assert bytes(source.block.view[PAGE:]) == ram[PAGE:]
+    assert target.state is RunState.PAUSED
+    assert UNHEARD in target.reports
+    source.close()
+    target.close()
+
+
+CANNOT_CONNECT = (errno.ECONNREFUSED, errno.ENOENT, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE)
+
+
+@pytest.mark.parametrize("number", CANNOT_CONNECT, ids=errno.errorcode.get)
+@MODES
+async def test_a_connection_that_does_not_come_about_leaves_the_guest_where_it_is(
+    mode: str, state: RunState, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    source, target = pair(mode, state, ())
+    ram = bytes(source.block.view)
+    if number == errno.EMFILE:  # descriptors run out before anybody is called
+        sockets = SimpleNamespace(**{**vars(socket), "socket": fails})
+        monkeypatch.setattr(address, "socket", sockets)
+    else:
+        monkeypatch.setattr(address, "connect_waiting", fails)
+    await ends(source, target)
+    one_side_can_run(source, target, ram, state)
+    assert source.names() == ["setup", "failed"], "the guest was never stopped"
+    what = "create socket" if number == errno.EMFILE else "connect to 'in'"
+    reason = f"Failed to {what}: {os.strerror(number)}"
+    assert source.migration.query()["error-desc"] == reason
+    monkeypatch.undo()
+    other = Subject(SIZE, incoming=True, paused=True)
+    other.migration.migrate_incoming("unix:again", exit_on_error=False)
+    source.migration.migrate("unix:again")
+    await source.ended()
+    await other.ended()
+    assert status(source) == status(other) == "completed"
+    assert bytes(source.block.view) == bytes(other.block.view)
+    for subject in (source, target, other):
+        subject.close()
+
+
+async def test_a_source_that_could_not_be_let_in_is_let_in_by_the_next_try(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refused(peer: socket.socket, name: object) -> None:
-        raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-
     source, target = pair("cpr-reboot", RunState.RUNNING, ())
-    ram = bytes(source.block.view)
-    monkeypatch.setattr(address, "connect_waiting", refused)
+    accept, tries = socket.socket.accept, []
+
+    def hesitate(listener: socket.socket) -> Any:
+        tries.append(listener)
+        if len(tries) <= 3:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", hesitate)
     await ends(source, target)
-    one_side_can_run(source, target, ram, RunState.RUNNING)
-    assert source.migration.query()["error-desc"] == "Failed to connect to 'in': Connection refused"
+    assert status(source) == status(target) == "completed"
+    assert target.state is RunState.RUNNING
     source.close()
     target.close()
 

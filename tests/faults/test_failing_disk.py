@@ -12,7 +12,8 @@ import pytest
 from qapi.error import QmpError
 from tests.faults.disk import Disk
 from tests.faults.stand import SECOND, Subject, load
-from vmd.migration.channels import file
+from vmd.migration.channels import file, stream
+from vmd.migration.controller import Asker
 from vmd.migration.ram import RamSaver
 from vmd.runstate import RunState
 
@@ -145,6 +146,39 @@ async def test_a_machine_whose_save_with_mapped_ram_fails_is_as_it_was_before(
     assert struck[0] == "open"
     assert struck[-2:] == ["fsync", "close"]
     assert struck.count("pwrite") >= 5
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.value)
+@pytest.mark.parametrize("mode", ["normal", "cpr-reboot"])
+async def test_a_machine_whose_save_into_a_descriptor_fails_is_as_it_was_before(
+    mode: str, state: RunState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    struck = []
+    for number in itertools.count():
+        subject = Subject()
+        subject.fill()
+        subject.migration.options.set_parameters({"mode": mode})
+        subject.bring_to(state)
+        ram = bytes(subject.block.view)
+        fd = os.open(tmp_path / "half", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        full = FullAt(monkeypatch, number)
+        monkeypatch.setattr(stream, "os", full.disk)
+        subject.migration.migrate("fd:half", asker=Asker(lambda name, fd=fd: fd, print))
+        await subject.ended()
+        monkeypatch.undo()
+        if full.struck not in ("writev", "fsync"):
+            break
+        struck.append(full.struck)
+        assert subject.state is state
+        assert bytes(subject.block.view) == ram
+        assert tells_of_the_disk(subject.migration.query())
+        await subject.save(tmp_path / "good")
+        await is_whole(tmp_path / "good", subject)
+        subject.close()
+    assert struck.count("writev") >= 5
+    assert struck[-1] == "fsync"
+    assert subject.state is RunState.POSTMIGRATE
+    subject.close()
 
 
 async def test_short_writes_are_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

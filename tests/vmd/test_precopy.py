@@ -71,6 +71,15 @@ async def passes(source: Subject, count: int) -> None:
     """Wait for so many passes more."""
     seen = source.names().count("MIGRATION_PASS")
     while source.names().count("MIGRATION_PASS") < seen + count:
+        assert source.migration.under_way, source.migration.query()
+        await asyncio.sleep(0)
+
+
+async def sends_for(source: Subject, seconds: int) -> None:
+    """Let time pass in which the migration does not end."""
+    end = source.clock.now_ns() + seconds * SECOND
+    while source.clock.now_ns() < end:
+        assert source.migration.under_way, source.migration.query()
         await asyncio.sleep(0)
 
 
@@ -116,9 +125,7 @@ async def test_a_guest_that_dirties_less_than_flows_needs_a_few_rounds() -> None
 async def test_a_guest_that_dirties_more_than_flows_is_not_stopped() -> None:
     source, target = a_source(busy("64M"), max_bandwidth=8 << 20, downtime_limit=50), a_target()
     source.migration.migrate("unix:in")
-    end = source.clock.now_ns() + 20 * SECOND
-    while source.clock.now_ns() < end:
-        await asyncio.sleep(0)
+    await sends_for(source, 20)
     info = source.migration.query()
     assert info["status"] == "active"
     assert source.state is RunState.RUNNING
@@ -138,9 +145,7 @@ async def test_the_expected_downtime_follows_from_what_is_dirty_and_how_fast_it_
     source, target = a_source(busy("8M"), max_bandwidth=8 << 20, downtime_limit=500), a_target()
     source.migration.set_capabilities([("return-path", True), ("switchover-ack", True)])
     source.migration.migrate("unix:in")
-    end = source.clock.now_ns() + 10 * SECOND
-    while source.clock.now_ns() < end:
-        await asyncio.sleep(0)
+    await sends_for(source, 10)
     info = source.migration.query()
     assert info["status"] == "active", "the destination has not said that it is ready"
     dirty = ram_of(info)["dirty-pages-rate"] * PAGE

@@ -89,7 +89,7 @@ def _listen_unix(data: Mapping[str, Any]) -> socket.socket:
     if not data["path"] and not data.get("abstract"):
         data = {"path": _temporary_path()}
     name = _unix_name(data)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    listener = _new_listener("Unix socket", socket.AF_UNIX)
     try:
         if not data.get("abstract"):
             # Whatever stands there is removed, as QEMU does; a live server behind it is not asked.
@@ -124,6 +124,14 @@ def _family(data: Mapping[str, Any]) -> int:
     if ipv4 is False or (ipv6 and not ipv4):
         return socket.AF_INET6
     return socket.AF_UNSPEC
+
+
+def is_named(address: Mapping[str, Any]) -> bool:
+    """Whether a host must be looked up by its name, which may take long."""
+    if address["type"] != "inet":
+        return False
+    host = str(address["data"]["host"])
+    return bool(host) and re.fullmatch(r"[0-9.]+|.*:.*", host) is None
 
 
 def _resolve(data: Mapping[str, Any], passive: bool) -> list[tuple[int, Any]]:
@@ -161,8 +169,7 @@ def _listen_one(family: int, name: Any, data: Mapping[str, Any]) -> socket.socke
     host, first, *rest = name
     error: OSError | None = None
     for port in _ports(first, data):
-        kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
-        listener = socket.socket(family, kind, _protocol(data))
+        listener = _new_listener("a socket", family, _protocol(data))
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
@@ -177,6 +184,13 @@ def _listen_one(family: int, name: Any, data: Mapping[str, Any]) -> socket.socke
                 raise QmpError(f"Failed to bind socket: {strerror(caught)}") from None
     assert error is not None
     raise QmpError(f"Failed to find an available port: {strerror(error)}")
+
+
+def _new_listener(what: str, family: int, protocol: int = 0) -> socket.socket:
+    try:
+        return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK, protocol)
+    except OSError as error:
+        raise QmpError(f"Failed to create {what}: {strerror(error)}") from None
 
 
 def _protocol(data: Mapping[str, Any]) -> int:
@@ -282,9 +296,14 @@ def connect_waiting(peer: socket.socket, name: Any) -> None:
 
 
 def prepare(family: int, address: Mapping[str, Any]) -> socket.socket:
-    """A socket that may be connected to one of the targets, non-blocking."""
+    """A socket that may be connected to one of the targets, non-blocking; QmpError if there are
+    too many already."""
     kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
-    peer = socket.socket(family, kind, _protocol(address["data"]))
+    try:
+        peer = socket.socket(family, kind, _protocol(address["data"]))
+    except OSError as error:
+        what = "" if family == socket.AF_UNIX else f" family {int(family)}"
+        raise QmpError(f"Failed to create socket{what}: {strerror(error)}") from None
     if address["data"].get("keep-alive"):
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return peer

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import qapi
 from monitor.dispatcher import Dispatcher
@@ -32,7 +32,7 @@ from vmd.fdset import FdSets
 from vmd.version import QEMU_VERSION, version_info
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from monitor.hmp import HmpRegistry
     from monitor.registry import QmpRegistry
@@ -171,7 +171,7 @@ class Daemon:
         await self._connect_serials(machine)
         add_devices(machine, self._config, self._report)
         open_displays(machine, self._config, self._report)
-        self._start_incoming(machine)
+        await self._start_incoming(machine)
 
     async def _exit_preconfig(self, machine: Machine, setup: MachineSetup) -> None:
         """x-exit-preconfig: a machine that cannot be made ends the process, without an answer."""
@@ -292,10 +292,12 @@ class Daemon:
     def _run_human_line(self, machine: Machine, line: str, *, cpu_index: int | None) -> object:
         return self._human_commands().run_line(machine, line, cpu_index=cpu_index)
 
-    def _start_incoming(self, machine: Machine) -> None:
+    async def _start_incoming(self, machine: Machine) -> None:
         for request in self._config.incoming[-1:]:  # given twice, the last one counts
             with self._report.at(request.where):
-                _start_incoming(machine, request)
+                opening = _start_incoming(machine, request)
+                if opening is not None:
+                    await opening
 
     # Living.
 
@@ -341,15 +343,14 @@ class Daemon:
                 backend.close()
 
 
-def _start_incoming(machine: Machine, request: IncomingRequest) -> None:
+def _start_incoming(machine: Machine, request: IncomingRequest) -> Coroutine[Any, Any, None] | None:
     if request.kind == "defer":
         machine.migration.expect_incoming()
-        return
+        return None
     if request.kind == "uri":
-        machine.migration.migrate_incoming(str(request.value))
-    else:
-        assert isinstance(request.value, dict)
-        machine.migration.migrate_incoming(None, [request.value])
+        return machine.migration.migrate_incoming(str(request.value))
+    assert isinstance(request.value, dict)
+    return machine.migration.migrate_incoming(None, [request.value])
 
 
 def _announce(text: str) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from vmd.machine import Machine
 
 MAC_PREFIX, FIRST_MAC = "52:54:00:12:34:", 0x56
+_TUNGETIFF, _TUNGETVNETHDRSZ = 0x800454D2, 0x800454D7
+_IFREQ, _FLAGS_AT, _IFF_VNET_HDR = 40, 16, 0x4000
 
 
 class Netdev:
@@ -34,6 +36,23 @@ class Netdev:
         self.fds = fds
         self.link = True
         self.user: Nic | None = None
+
+    @property
+    def header(self) -> bytes:
+        """What stands before each frame of a tap interface: nothing, or an empty vnet header."""
+        import fcntl
+
+        request = bytearray(_IFREQ)
+        try:
+            fcntl.ioctl(self.fds[0], _TUNGETIFF, request)
+            flags = int.from_bytes(request[_FLAGS_AT : _FLAGS_AT + 2], "little")
+            if not flags & _IFF_VNET_HDR:
+                return b""
+            size = bytearray(4)
+            fcntl.ioctl(self.fds[0], _TUNGETVNETHDRSZ, size)
+        except OSError:
+            return b""
+        return bytes(int.from_bytes(size, "little"))
 
     def close(self) -> None:
         while self.fds:

@@ -14,13 +14,15 @@ from vmd.migration import address
 from vmd.migration.controller import Asker
 from vmd.migration.parameters import BANDWIDTH, CAPABILITIES, PARAMETERS, SIZE, SMALL, SWITCH
 from vmd.options import parse_boolean, parse_option_size, parse_uint8
-from vmd.qmp import migration
+from vmd.qmp import migration, net
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
 
     from monitor.hmp import Completer, Hmp
     from vmd.machine import Machine
+
+PACE = ("initial", "max", "rounds", "step")
 
 
 def migrate(
@@ -43,11 +45,12 @@ def _asker(hmp: Hmp) -> Asker:
     return Asker(lambda name: None, lambda text: hmp.print(f"{text}\n"))
 
 
-def migrate_incoming(machine: Machine, hmp: Hmp, uri: str) -> None:
+def migrate_incoming(machine: Machine, hmp: Hmp, uri: str) -> Coroutine[Any, Any, None] | None:
     address.parse_uri(uri)  # QEMU's human monitor judges the address before anything else
-    machine.migration.migrate_incoming(uri, exit_on_error=False, asker=_asker(hmp))
-    if hmp.interactive:
+    opening = machine.migration.migrate_incoming(uri, exit_on_error=False, asker=_asker(hmp))
+    if opening is None and hmp.interactive:
         hmp.hold(machine.migration.settled())
+    return opening
 
 
 def migrate_cancel(machine: Machine, hmp: Hmp) -> None:
@@ -88,6 +91,13 @@ def _typed(name: str, text: str) -> object:
         return parse_boolean(name, text)
     qapi.load().check_keyval("MigrateSetParameters", {name: text})
     return text
+
+
+def announce_self(machine: Machine, hmp: Hmp, interfaces: str | None = None, id: str = "") -> None:
+    """At the pace that the parameters of migration say."""
+    pace = {name: machine.migration.options.number(f"announce-{name}") for name in PACE}
+    names = None if interfaces is None else interfaces.split(",")
+    net.announce_self(machine, **pace, interfaces=names, id=id)
 
 
 def info_migrate_capabilities(machine: Machine, hmp: Hmp) -> None:
@@ -188,6 +198,13 @@ def _names(names: Iterable[str]) -> Completer:
 
 
 COMMANDS = [
+    HmpCommand(
+        "announce_self",
+        "interfaces:s?,id:s?",
+        "[interfaces] [id]",
+        "have network devices tell the network where they are",
+        announce_self,
+    ),
     HmpCommand(
         "migrate",
         "detach:-d,resume:-r,uri:s",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qapi.error import QmpError
 from vmd.memory import PAGE_SIZE, is_ignored
@@ -20,7 +20,7 @@ from vmd.migration.state import MigrationStatus
 from vmd.runstate import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from vmd.migration.outgoing import Outgoing
     from vmd.migration.stream import CarriedSection
@@ -104,8 +104,8 @@ class Migration:
         *,
         exit_on_error: bool = True,
         asker: Asker | None = None,
-    ) -> None:
-        """Start receiving from where `uri` or `channels` says."""
+    ) -> Coroutine[Any, Any, None] | None:
+        """Start receiving from where `uri` or `channels` says; to be awaited if that takes time."""
         if self._incoming.was_started:
             raise QmpError("The incoming migration has already been started")
         if not self._may_come_in or self._vm.runstate.state is not RunState.INMIGRATE:
@@ -114,7 +114,7 @@ class Migration:
         self._check_transport(source)
         from vmd.migration.channels.doors import open_incoming
 
-        self._incoming.start(
+        return self._incoming.start(
             lambda: open_incoming(self._vm, source, asker or self._nobody), exit_on_error
         )
 

@@ -32,10 +32,13 @@ if TYPE_CHECKING:
 
         `path` is that of a file that stays when the stream breaks off, `written` the bytes that
         are in it, also of a write that failed, `reader` where the destination may answer.
+        `is_file`: nobody reads it before it is known to be whole.
         """
 
         written: int
 
+        @property
+        def is_file(self) -> bool: ...
         @property
         def path(self) -> str | None: ...
         @property

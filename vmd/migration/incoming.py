@@ -9,14 +9,15 @@ from __future__ import annotations
 import _thread
 import asyncio
 import importlib
-from typing import TYPE_CHECKING
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
 from vmd.migration.state import UNDER_WAY, MigrationStatus, step
 from vmd.runstate import LIVE, RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from typing import Protocol
 
     from vmd.migration.load import Arrival
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
         def read_into(self, buffers: list[memoryview]) -> int: ...
         def answer(self, data: bytes) -> None: ...
-        def answer_now(self, data: bytes) -> None: ...
+        def answer_now(self, data: bytes) -> bool: ...
         def interrupt(self) -> None: ...
         def cut(self) -> None: ...
         def close(self) -> None: ...
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
 
         async def arrived(self) -> Channel: ...
         def close(self) -> None: ...
+
+    WayIn = Door | Coroutine[Any, Any, Door]
+
+
+UNHEARD = "info: the source has gone without hearing that all is here; the guest may go on there"
 
 
 class Incoming:
@@ -71,16 +77,30 @@ class Incoming:
         """Bring in the code that a stream will need, in a thread, while nobody waits for it."""
         _thread.start_new_thread(importlib.import_module, ("vmd.migration.load",))
 
-    def start(self, open_door: Callable[[], Door], exit_on_error: bool) -> None:
+    def start(
+        self, open_door: Callable[[], WayIn], exit_on_error: bool
+    ) -> Coroutine[Any, Any, None] | None:
         """Enter setup, open the door and go on alone; QmpError if it cannot be opened.
 
-        As in QEMU a door that cannot be opened leaves the status at `setup` for good.
+        What must be waited for until it is open (a name is looked up) is returned. As in QEMU a
+        door that cannot be opened leaves the status at `setup` for good.
         """
         if self.status is not MigrationStatus.NONE:
             raise QmpError(f"Illegal migration incoming state: {self.status.value}")
         self._exit_on_error = exit_on_error
         self._step(MigrationStatus.SETUP)
-        self._door = door = open_door()
+        way = open_door()
+        if isinstance(way, CoroutineType):
+            return self._begin_later(way)
+        assert not asyncio.iscoroutine(way)
+        self._begin(way)
+        return None
+
+    async def _begin_later(self, way: Coroutine[Any, Any, Door]) -> None:
+        self._begin(await way)
+
+    def _begin(self, door: Door) -> None:
+        self._door = door
         self.was_started = True
         self._task = asyncio.get_running_loop().create_task(self._run(door))
 
@@ -167,12 +187,17 @@ class Incoming:
         vm.guest_time.set_ns(arrival.guest_time_ns)
         vm.runstate.was_suspended = arrival.was_suspended
         vm.guest.adopt()
+        vm.announce(self._options.parameters)
+        # The word comes before the deed: a source that cannot hear it takes its guest back.
+        heard = self._answers is None or self._answers.shut(failed=False)
         if arrival.runstate not in LIVE:
             vm.runstate.become(arrival.runstate)
-        elif vm.autostart:
+        elif vm.autostart and heard:
             vm.vm_start()
         else:
             vm.runstate.become(RunState.PAUSED)
+        if not heard:
+            vm.report(UNHEARD)
         self._end(MigrationStatus.COMPLETED)
 
     def _fail(self, lines: list[str], reason: str) -> None:

@@ -277,6 +277,8 @@ def _arrived_anyway(sending: Sending, channel: Channel) -> bool:
 
     Where all was sent and only its answer is missing, QEMU's rule holds: no news is bad news.
     """
-    if channel.path is not None or sending.waits_for_shut:
+    if channel.is_file:
         return False
+    if sending.waits_for_shut:
+        return sending.all_is_well
     return channel.written >= sending.loadable_at

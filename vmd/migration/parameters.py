@@ -13,7 +13,7 @@ from qapi.error import QmpError
 from vmd.memory import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 CAPABILITIES = (
     "xbzrle",
@@ -72,9 +72,17 @@ class Parameter(NamedTuple):
     check: Callable[[object], str | None] | None = None
 
 
+def _up_to(most: int, least: int = 0) -> Callable[[object], str | None]:
+    return _range(least, most, f"a value between 0 and {most}")
+
+
 PARAMETERS: dict[str, Parameter] = {
     parameter.name: parameter
     for parameter in (
+        Parameter("announce-initial", 50, SIZE, " ms", _up_to(100_000)),
+        Parameter("announce-max", 550, SIZE, " ms", _up_to(100_000)),
+        Parameter("announce-rounds", 5, SIZE, "", _up_to(1000)),
+        Parameter("announce-step", 100, SIZE, " ms", _up_to(10_000, least=1)),
         Parameter("throttle-trigger-threshold", 50, SMALL, check=_percent(100)),
         Parameter("cpu-throttle-initial", 20, SMALL, check=_percent(99)),
         Parameter("cpu-throttle-increment", 10, SMALL, check=_percent(99)),
@@ -96,6 +104,9 @@ PARAMETERS: dict[str, Parameter] = {
     )
 }
 """In the order of `info migrate_parameters`."""
+
+
+CHECKED_LAST = ("announce-initial", "announce-max", "announce-rounds", "announce-step")
 
 
 class MigrationOptions:
@@ -122,14 +133,13 @@ class MigrationOptions:
     def set_parameters(self, changes: Mapping[str, object]) -> None:
         """Apply all changes or none; QmpError names the first value out of range."""
         wanted = {**self.parameters, **changes}
-        for name, row in PARAMETERS.items():
-            if row.check is not None and (expects := row.check(wanted[name])) is not None:
-                raise QmpError(f"Parameter '{name.replace('-', '_')}' expects {expects}")
+        _check(wanted, [name for name in PARAMETERS if name not in CHECKED_LAST])
         if not _number(wanted, "cpu-throttle-initial") <= _number(wanted, "max-cpu-throttle") <= 99:
             raise QmpError(
                 "Parameter 'max_cpu_throttle' expects an integer in the range of"
                 " cpu_throttle_initial to 99"
             )
+        _check(wanted, CHECKED_LAST)
         self.parameters = wanted
 
     def number(self, name: str) -> int:
@@ -145,6 +155,14 @@ class MigrationOptions:
     def is_cpr(self) -> bool:
         """Whether the guest is stopped before anything is sent."""
         return self.mode.startswith("cpr-")
+
+
+def _check(values: Mapping[str, object], names: Iterable[str]) -> None:
+    """QmpError for the first of these that is out of range."""
+    for name in names:
+        check = PARAMETERS[name].check
+        if check is not None and (expects := check(values[name])) is not None:
+            raise QmpError(f"Parameter '{name.replace('-', '_')}' expects {expects}")
 
 
 def _number(values: Mapping[str, object], name: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def parse(data: bytearray) -> Iterator[tuple[int, bytes]]:
 
 class ReturnPath:
     """The source's end. `ended` is set once no more can come; `error` says why, None if all is
-    well. `acked`: the destination is ready for the switch-over.
+    well. `acked`: the destination is ready for the switch-over; `all_is_well`: it said so.
     """
 
     def __init__(self, wire: Wire | None, blocks: Container[str], stats: MigrationStats) -> None:
@@ -76,6 +77,7 @@ class ReturnPath:
         self._wire = wire
         self._blocks = blocks
         self._stats = stats
+        self.all_is_well = False
         self._has_block = False  # a request may say "the same block as before"
         self._data = bytearray()
         self._loop = asyncio.get_running_loop()
@@ -95,13 +97,31 @@ class ReturnPath:
             self._loop.remove_reader(self._fd)
             self._fd = -1
 
+    def last_word(self) -> bool:
+        """Let nothing more be said, and look whether all had been said to be well by then.
+
+        A destination that cannot say so does not go on.
+        """
+        wire = self._wire
+        if self.all_is_well or wire is None or not wire.can_be_cut:
+            return self.all_is_well
+        self.close()
+        wire.cut()
+        with suppress(OSError, BadMessage):
+            while data := os.read(wire.fd, READ_SIZE):
+                self._data += data
+                for kind, payload in parse(self._data):
+                    self._heard(kind, payload)
+        return self.all_is_well
+
     def _readable(self) -> None:
         try:
             data = os.read(self._fd, READ_SIZE)
         except BlockingIOError:
             return
         except OSError as error:
-            self._end(f"Unable to read from {self._what()}: {os.strerror(error.errno or 0)}")
+            reason = f"Unable to read from {self._what()}: {os.strerror(error.errno or 0)}"
+            self._end(None if self.last_word() else reason)
             return
         if not data:
             self._end(GONE)
@@ -122,6 +142,7 @@ class ReturnPath:
         """Take one message; whether it is the last one."""
         if kind == SHUT:
             value = int.from_bytes(payload, "big")
+            self.all_is_well = not value
             self._end(f"Sibling indicated error {value}" if value else None)
             return True
         if kind == SWITCHOVER_ACK:
@@ -159,7 +180,7 @@ class Answering(Protocol):
     """A channel that a destination may answer on."""
 
     def answer(self, data: bytes) -> None: ...
-    def answer_now(self, data: bytes) -> None: ...
+    def answer_now(self, data: bytes) -> bool: ...
 
 
 class Answers:
@@ -181,8 +202,9 @@ class Answers:
         if self._open:
             self._channel.answer(message(PONG, value))
 
-    def shut(self, *, failed: bool) -> None:
-        """On the event loop: the last word."""
-        if self._open:
-            self._open = False
-            self._channel.answer_now(message(SHUT, int(failed).to_bytes(4, "big")))
+    def shut(self, *, failed: bool) -> bool:
+        """On the event loop: the last word. False if the source has gone and cannot hear it."""
+        if not self._open:
+            return True
+        self._open = False
+        return self._channel.answer_now(message(SHUT, int(failed).to_bytes(4, "big")))

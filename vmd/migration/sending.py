@@ -258,7 +258,14 @@ class Sending:
     def close_return_path(self) -> None:
         """Listen to the destination no longer; before the channel is closed."""
         if self._return_path is not None:
+            if self.waits_for_shut:
+                self._return_path.last_word()
             self._return_path.close()
+
+    @property
+    def all_is_well(self) -> bool:
+        """Whether the destination has said that it goes on."""
+        return self._return_path is not None and self._return_path.all_is_well
 
     def _sync(self, flow: RamFlow) -> int:
         pending = flow.sync()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vmd.migration.controller import Asker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from monitor.server import QmpMonitor
     from vmd.machine import Machine
@@ -30,8 +30,8 @@ def migrate_incoming(
     uri: str | None = None,
     channels: Sequence[Mapping[str, object]] | None = None,
     exit_on_error: bool = True,
-) -> None:
-    machine.migration.migrate_incoming(
+) -> Coroutine[Any, Any, None] | None:
+    return machine.migration.migrate_incoming(
         uri, channels, exit_on_error=exit_on_error, asker=_asker(machine, monitor)
     )
 

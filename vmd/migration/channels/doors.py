@@ -1,7 +1,8 @@
 """From an address to a channel, out and in.
 
-A way out is a channel at once, or (sockets) a coroutine that connects. A way in is a door: it
-waits for the stream to come, without a thread.
+A way out is a channel at once, or (sockets) a coroutine that connects. A way in is a door, or (a
+name must be looked up) a coroutine that gives one: it waits for the stream to come, without a
+thread.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ def open_outgoing(vm: Vm, address: Address, asker: Asker) -> WayOut:
     return socket.connect(address)
 
 
-def open_incoming(vm: Vm, address: Address, asker: Asker) -> Door | Listener:
-    """The door at `address`. QmpError if there is none."""
+def open_incoming(
+    vm: Vm, address: Address, asker: Asker
+) -> Door | Listener | Coroutine[Any, Any, Listener]:
+    """The door at `address`, or what opens it. QmpError if there is none."""
     if address["transport"] == "file":
         from vmd.migration.channels.file import IncomingFile
 
@@ -59,9 +62,9 @@ def open_incoming(vm: Vm, address: Address, asker: Asker) -> Door | Listener:
         if asker.take_fd is None or name[:1].isdigit():
             return Door(descriptor.incoming(descriptor.inherited(name), asker.tell))
         return Door(descriptor.incoming(descriptor.named(name, asker.take_fd), asker.tell))
-    from vmd.migration.channels.socket import Listener
+    from vmd.migration.channels import socket
 
-    return Listener(address, vm.report)
+    return socket.listener(address, vm.report)
 
 
 class Door:

@@ -57,6 +57,7 @@ class OutgoingFile:
 
     wire = None
     reader = None
+    is_file = True
 
     def __init__(self, path: str, offset: int, fdset: FdSet) -> None:
         self.path: str | None = path
@@ -223,8 +224,8 @@ class IncomingFile:
     def answer(self, data: bytes) -> None:
         pass
 
-    def answer_now(self, data: bytes) -> None:
-        pass
+    def answer_now(self, data: bytes) -> bool:
+        return True  # nobody listens
 
     def interrupt(self) -> None:
         pass

@@ -17,7 +17,7 @@ from vmd.migration.channels.stream import IncomingStream, OutgoingStream, Wire
 from vmd.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     Address = dict[str, Any]
 
@@ -89,14 +89,31 @@ class _Call:
             self._peer.close()
 
 
-class Listener:
-    """Waits for one source. QmpError from the constructor if it cannot listen there."""
+def listener(
+    address: Address, report: Callable[[str], None]
+) -> Listener | Coroutine[Any, Any, Listener]:
+    """Listen there; with a name, that must be looked up first, it takes a while."""
+    legacy = _legacy(address)
+    if addresses.is_named(legacy):
+        return _listener_by_name(legacy, report)
+    return Listener(addresses.listen(legacy), report)
 
-    def __init__(self, address: Address, report: Callable[[str], None]) -> None:
-        legacy = _legacy(address)
+
+async def _listener_by_name(address: Address, report: Callable[[str], None]) -> Listener:
+    thread = Worker()
+    try:
+        return Listener(await thread.run(lambda: addresses.listen(address)), report)
+    finally:
+        thread.stop()
+
+
+class Listener:
+    """Waits for one source at one of the listening sockets."""
+
+    def __init__(self, listeners: list[socket.socket], report: Callable[[str], None]) -> None:
         self._report = report
         self._loop = asyncio.get_running_loop()
-        self._listeners = addresses.listen(legacy)
+        self._listeners = listeners
         self._peer: asyncio.Future[socket.socket] = self._loop.create_future()
         local = [addresses.local_address(listener) for listener in self._listeners]
         self.addresses = [_as_told(one) for one in reversed(local)]  # QEMU tells the last first

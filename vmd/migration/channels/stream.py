@@ -149,6 +149,7 @@ class OutgoingStream:
         self.what = what
         self.reader = reader
         self.written = 0
+        self.is_file = stat.S_ISREG(os.fstat(wire.fd).st_mode)
         self._closed = closed
         self._whole = False
 
@@ -173,7 +174,7 @@ class OutgoingStream:
     def finish(self) -> None:
         """The stream is whole. What is a file nevertheless (`fd:`) is made durable."""
         try:
-            if stat.S_ISREG(os.fstat(self.wire.fd).st_mode):
+            if self.is_file:
                 os.fsync(self.wire.fd)
         except OSError as error:
             reason = os.strerror(error.errno or 0)
@@ -253,10 +254,11 @@ class IncomingStream:
         except OSError:
             pass
 
-    def answer_now(self, data: bytes) -> None:
-        """The same from the event loop: without waiting."""
-        if self._answers is not None:
-            self._answers.send_now(data)
+    def answer_now(self, data: bytes) -> bool:
+        """The same from the event loop, without waiting; False if a connection is broken."""
+        if self._answers is None or self._answers.send_now(data):
+            return True
+        return not self._answers.can_be_cut
 
     def interrupt(self) -> None:
         self.wire.interrupt()
