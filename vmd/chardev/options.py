@@ -89,7 +89,9 @@ def _socket(options: Options) -> Data:
     # On the command line a server waits unless it is told not to.
     if data["server"]:
         data.setdefault("wait", True)
-    if "delay" in options and "nodelay" not in options:
+    if "delay" in options and "nodelay" in options:
+        raise QmpError("'delay' and 'nodelay' are mutually exclusive")
+    if "delay" in options:
         data["nodelay"] = not options.boolean("delay")
     for name in ("reconnect", "reconnect-ms"):
         if name in options:

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from vmd.machine_setup import MachineSetup
     from vmd.trace import Tracer
 
+MAX_PARALLEL_PORTS = 3
+MAX_SERIAL_PORTS = 4  # that a PC has devices for; others are made, and nobody is there
 FLUSH_NS = 200_000_000
 """How long the end waits for clients that have not yet read everything."""
 
@@ -192,7 +194,10 @@ class Daemon:
         """The ports that have options of their own."""
         for index, port in enumerate(self._config.serials):
             await self._connect_serial(machine, port, index)
-        for index, port in enumerate(self._config.parallels):
+        given = [port for port in self._config.parallels if port.text != "none"]
+        for index, port in enumerate(given):
+            if index == MAX_PARALLEL_PORTS:
+                raise self._report.refuse(QmpError("too many parallel ports"), port.where)
             chardev = await self._port(port, "parallel", index)
             if chardev is None:
                 continue
@@ -219,8 +224,11 @@ class Daemon:
             if chardev is None:
                 raise self._report.refuse(ports.no_port(port, kind), port.where)
             return chardev
-        with self._report.at(port.where):
+        try:
             return await self._add_chardev(options)
+        except QmpError as error:
+            self._report.error(error.desc, port.where, error.hint)
+            raise self._report.refuse(ports.no_port(port, kind), port.where) from None
 
     async def _connect_serial(self, machine: Machine, port: PortRequest, index: int) -> None:
         chardev = await self._port(port, "serial", index)
@@ -231,6 +239,8 @@ class Daemon:
             # Who comes last has the focus: QEMU's machine without ports leaves it to the monitor.
             if shared and machine.board.has_cpus:
                 self._connect_human(machine, chardev)
+            if index >= MAX_SERIAL_PORTS and machine.board.has_cpus:
+                return
             serial = Line(claim(chardev))
             if shared and not machine.board.has_cpus:
                 self._connect_human(machine, chardev)

@@ -67,6 +67,20 @@ def memory_that_may_be_plugged_has_a_node(stage: Stage) -> None:
         leave(machine)
 
 
+def ports_that_cannot_be(stage: Stage) -> None:
+    for options in (
+        "-parallel null -parallel null -parallel null -parallel file:nowhere/x",
+        "-parallel file:nowhere/x",
+        "-serial null -serial file:nowhere/x",
+        "-serial mon:file:nowhere/x",
+        "-serial unix:x,server=on,reconnect=1",
+        "-serial tcp:127.0.0.1:0,server=on,wait=off,nodelay=on,delay=off",
+        "-serial tcp:nowhere.invalid:x",
+        "-serial chardev:nobody",
+    ):
+        stage.refused(f"-machine pc -nodefaults -accel tcg {options}")
+
+
 def the_real_time_clock(stage: Stage) -> None:
     for board, bridge in (("pc", 5), ("q35", 4)):
         for rtc in ("base=2020-02-29T23:59:58,clock=vm", "base=1970-01-01,clock=vm,driftfix=slew"):
@@ -97,11 +111,12 @@ def devices_that_are_none(stage: Stage) -> None:
 
 
 def ports_that_are_listened_to(stage: Stage) -> None:
-    machine = stage.start("-machine pc -accel tcg -S -m 64 -serial null -parallel null")
+    ports = "-serial null " * 5 + "-parallel none -parallel null -parallel none"
+    machine = stage.start(f"-machine pc -accel tcg -S -m 64 {ports}")
 
     def by_label(devices: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        ports = [device for device in devices if device["label"] != "qmp"]
-        return sorted(ports, key=lambda port: str(port["label"]))
+        shown = [device for device in devices if device["label"] != "qmp"]
+        return sorted(shown, key=lambda port: str(port["label"]))
 
     machine.qmp.execute("query-chardev", view=by_label)
     leave(machine)
