@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from qapi.error import DEVICE_NOT_ACTIVE, QmpError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import socket
+    from collections.abc import Awaitable, Callable
 
     from monitor.server import QmpMonitor
     from vmd.machine import Machine
@@ -125,8 +126,7 @@ def add_client(
     fdname: str,
     skipauth: bool = False,
     tls: bool = False,
-) -> None:
-    """Of what QEMU knows only sockets take clients here: nothing shows a display."""
+) -> Awaitable[None] | None:
     import socket
 
     fd = monitor.fds.pop(fdname, None)
@@ -138,6 +138,8 @@ def add_client(
         os.close(fd)
         raise QmpError("parameter @fdname must name a socket") from None
     try:
+        if protocol == "vnc":
+            return _look(machine, peer, skip_auth=skipauth)
         if protocol in DISPLAYS:
             raise QmpError(f"{DISPLAYS[protocol]} is not in use", DEVICE_NOT_ACTIVE)
         chardev = machine.chardevs.get(protocol) if machine.chardevs is not None else None
@@ -148,6 +150,15 @@ def add_client(
     except QmpError:
         peer.close()
         raise
+    return None
+
+
+async def _look(machine: Machine, peer: socket.socket, *, skip_auth: bool) -> None:
+    """Show the display; where there is none QEMU says that all is well, too, and serves nobody."""
+    if machine.vnc:
+        await machine.vnc[0].add_client(peer, skip_auth=skip_auth)
+    else:
+        peer.close()
 
 
 def _sent_fd(monitor: QmpMonitor) -> int:

@@ -6,6 +6,7 @@ Observed from ui/vnc.c. A picture is looked at anew while somebody waits for one
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,15 @@ class Server:
             for address in reversed(self._addresses)
         ]
 
+    async def add_client(self, connection: socket.socket, *, skip_auth: bool) -> None:
+        """Serve a connection that was made elsewhere."""
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):  # it may be gone before it can be served
+            await loop.connect_accepted_socket(
+                lambda: Client(self, skip_auth=skip_auth), connection
+            )
+
     def judge(self, challenge: bytes, answer: bytes) -> bool:
         """Whether a client knows the password; without one nobody does."""
         from vmd.vnc import des
@@ -105,8 +115,9 @@ async def _serve(server: Server, listener: socket.socket) -> None:
 class Client(asyncio.Protocol):
     """Somebody who looks."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, skip_auth: bool = False) -> None:
         self._server = server
+        self._skip_auth = skip_auth
         self._waiting = False
         self._buttons = 0
 
@@ -114,14 +125,17 @@ class Client(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         connection = transport.get_extra_info("socket")
-        self._here = {**self._server.servers[0], **_address(connection.getsockname(), connection)}
+        listening = self._server.servers
+        self._here = listening[0] if listening else None
+        if listening and (name := connection.getsockname()):
+            self._here = {**listening[0], **_address(name, connection)}
         self._there = {**_peer(transport), "websocket": False}
         picture = self._server.machine.screen.picture()
         self.session = Session(
             self._server.title(),
             (picture.width, picture.height),
             os.urandom(CHALLENGE_SIZE),
-            None if self._server.secret is None else self._server.judge,
+            None if self._skip_auth or self._server.secret is None else self._server.judge,
         )
         self._tell("VNC_CONNECTED")
         self._flush()
@@ -164,7 +178,8 @@ class Client(asyncio.Protocol):
         self._tell("VNC_INITIALIZED")
 
     def _tell(self, event: str) -> None:
-        if not self._server.machine.exiting:
+        # Where nobody listens QEMU has nothing to tell.
+        if self._here is not None and not self._server.machine.exiting:
             data: dict[str, object] = {"server": self._here, "client": self._there}
             self._server.machine.events.emit(event, data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 from tests.differential.scenes import NONE, leave
@@ -79,6 +80,27 @@ def ports_that_cannot_be(stage: Stage) -> None:
         "-serial chardev:nobody",
     ):
         stage.refused(f"-machine pc -nodefaults -accel tcg {options}")
+
+
+def a_connection_handed_to_the_display(stage: Stage) -> None:
+    for options, skipauth in (
+        ("-vnc none", False),
+        ("-vnc unix:v,password=on", False),
+        ("-vnc unix:v,password=on", True),
+        ("", False),
+    ):
+        machine = stage.start(f"{PC} -name shown {options}")
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            machine.qmp.execute("getfd", {"fdname": "looker"}, fd=theirs.fileno())
+            client = {"protocol": "vnc", "fdname": "looker", "skipauth": skipauth}
+            machine.qmp.execute("add_client", client)
+            if options:
+                stage.note(f"# {ours.recv(12)!r}")
+                ours.sendall(b"RFB 003.008\n")
+                stage.note(f"# {ours.recv(2)!r}")
+            machine.qmp.execute("add_client", client)
+        leave(machine)
 
 
 def the_real_time_clock(stage: Stage) -> None:
