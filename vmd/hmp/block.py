@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import qapi
 from monitor.hmp import HmpCommand
-from vmd.qmp import block_core
+from qapi.error import QmpError
+from vmd.qmp import block, block_core, ui
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -188,6 +191,90 @@ def info_blockstats(machine: Machine, hmp: Hmp) -> None:
             told = " ".join(f"{name}={values.get(name, 0)}" for name in _COUNTERS)
             hmp.print(f"{stats['device']}: {told}\n")
 
+
+async def block_resize(machine: Machine, hmp: Hmp, device: str, size: int) -> None:
+    await block_core.block_resize(machine, size, device)
+
+
+def block_set_io_throttle(machine: Machine, hmp: Hmp, device: str, **limits: int) -> None:
+    block.block_set_io_throttle(machine, device, None, None, **limits)
+
+
+def eject(machine: Machine, hmp: Hmp, device: str, force: bool = False) -> None:
+    block.eject(machine, device, force=force)
+
+
+def change(
+    machine: Machine,
+    hmp: Hmp,
+    device: str,
+    target: str,
+    arg: str | None = None,
+    read_only_mode: str | None = None,
+    force: bool = False,
+) -> None:
+    """Another medium for a drive; of the VNC server, its password."""
+    if device == "vnc":
+        _change_vnc(machine, hmp, target, arg, read_only_mode)
+        return
+    mode = read_only_mode or "retain"
+    if mode not in qapi.load().enum("BlockdevChangeReadOnlyMode"):
+        raise QmpError(f"invalid parameter value: {mode}")
+    block.blockdev_change_medium(machine, target, device, None, arg, force, mode)
+
+
+def _change_vnc(
+    machine: Machine, hmp: Hmp, what: str, password: str | None, mode: str | None
+) -> None:
+    """Observed from ui/ui-hmp-cmds.c."""
+    if mode is not None:
+        raise QmpError("Parameter 'read-only-mode' is invalid for VNC")
+    if what not in ("passwd", "password"):
+        raise QmpError("Expected 'password' after 'vnc'")
+    if password is None:
+        hmp.read_password(lambda typed: _set_password(machine, hmp, typed))
+    else:
+        ui.change_vnc_password(machine, password)
+
+
+def _set_password(machine: Machine, hmp: Hmp, password: str) -> None:
+    """What was typed; a refusal is not told."""
+    with suppress(QmpError):
+        ui.change_vnc_password(machine, password)
+
+
+COMMANDS = [
+    HmpCommand(
+        "block_resize",
+        "device:B,size:o",
+        "device size",
+        "change an image's size",
+        block_resize,
+        True,
+    ),
+    HmpCommand(
+        "block_set_io_throttle",
+        "device:B,bps:l,bps_rd:l,bps_wr:l,iops:l,iops_rd:l,iops_wr:l",
+        "device bps bps_rd bps_wr iops iops_rd iops_wr",
+        "limit what a drive may do in a second",
+        block_set_io_throttle,
+        preconfig=True,
+    ),
+    HmpCommand(
+        "eject",
+        "force:-f,device:B",
+        "[-f] device",
+        "take the medium out of a drive (-f: even if it is held)",
+        eject,
+    ),
+    HmpCommand(
+        "change",
+        "device:B,force:-f,target:F,arg:s?,read-only-mode:s?",
+        "device [-f] filename [format [read-only-mode]]",
+        "put another medium into a drive (-f: even if it is held), or set VNC's password",
+        change,
+    ),
+]
 
 INFO = [
     HmpCommand(

@@ -10,7 +10,7 @@ from monitor.hmp import HmpCommand
 from qapi.error import QmpError
 from vmd.options import scan_unsigned
 from vmd.qmp import machine as commands
-from vmd.qmp import run_state, ui
+from vmd.qmp import run_state, stats, ui
 
 if TYPE_CHECKING:
     from monitor.hmp import Hmp
@@ -30,9 +30,7 @@ def balloon(machine: Machine, hmp: Hmp, value: int) -> None:
 
 
 def watchdog_action(machine: Machine, hmp: Hmp, action: str) -> None:
-    if action not in qapi.load().enum("WatchdogAction"):
-        raise QmpError(f"invalid parameter value: {action}")
-    run_state.watchdog_set_action(machine, action)
+    run_state.watchdog_set_action(machine, _enum("WatchdogAction", action))
 
 
 def boot_set(machine: Machine, hmp: Hmp, bootdevice: str) -> None:
@@ -122,9 +120,7 @@ async def screendump(
     device: str | None = None,
     head: int | None = None,
 ) -> None:
-    if format not in qapi.load().enum("ImageFormat"):
-        raise QmpError(f"invalid parameter value: {format}")
-    await ui.screendump(machine, filename, device, head, format)
+    await ui.screendump(machine, filename, device, head, _enum("ImageFormat", format))
 
 
 def info_iothreads(machine: Machine, hmp: Hmp) -> None:
@@ -157,19 +153,73 @@ def info_mice(machine: Machine, hmp: Hmp) -> None:
 
 def info_vnc(machine: Machine, hmp: Hmp) -> None:
     """Observed from ui/ui-hmp-cmds.c."""
-    if not (servers := ui.query_vnc_servers(machine)):
+    found: Any = ui.query_vnc_servers(machine)
+    for display in found:
+        hmp.print(f"{display['id']}:\n")
+        for server in display["server"]:
+            hmp.print(f"  Server: {_where(server)}\n")
+            hmp.print(f"    Auth: {server['auth']} (Sub: {server.get('vencrypt', 'none')})\n")
+        for client in display["clients"]:
+            hmp.print(f"  Client: {_where(client)}\n")
+            for name in ("x509_dname", "sasl_username"):
+                hmp.print(f"    {name}: {client.get(name, 'none')}\n")
+        if not display["server"]:
+            hmp.print(f"  Auth: {display['auth']} (Sub: {display.get('vencrypt', 'none')})\n")
+    if not found:
         hmp.print("None\n")
-    found: list[dict[str, Any]] = servers
-    for server in found:
-        hmp.print(f"{server['id']}:\n")
-        for each in server["server"]:
-            hmp.print(f"  Server: {each['host']}:{each['service']} ({each['family']})\n")
-            hmp.print(f"    Auth: {each['auth']} (Sub: none)\n")
-        for each in server["clients"]:
-            hmp.print(f"  Client: {each['host']}:{each['service']} ({each['family']})\n")
-            hmp.print("    x509_dname: none\n    sasl_username: none\n")
-        if not server["server"]:
-            hmp.print(f"  Auth: {server['auth']} (Sub: none)\n")
+
+
+def _where(peer: Any) -> str:
+    websocket = " (Websocket)" if peer["websocket"] else ""
+    return f"{peer['host']}:{peer['service']} ({peer['family']}){websocket}"
+
+
+def set_password(
+    machine: Machine,
+    hmp: Hmp,
+    protocol: str,
+    password: str,
+    display: str | None = None,
+    connected: str | None = None,
+) -> None:
+    options = {"protocol": _enum("DisplayProtocol", protocol), "password": password}
+    if connected is not None:
+        options["connected"] = _enum("SetPasswordAction", connected)
+    if display is not None and protocol == "vnc":
+        options["display"] = display
+    ui.set_password(machine, **options)
+
+
+def expire_password(
+    machine: Machine, hmp: Hmp, protocol: str, time: str, display: str | None = None
+) -> None:
+    options = {"protocol": _enum("DisplayProtocol", protocol), "time": time}
+    if display is not None and protocol == "vnc":
+        options["display"] = display
+    ui.expire_password(machine, **options)
+
+
+def _enum(name: str, value: str) -> str:
+    if value not in qapi.load().enum(name):
+        raise QmpError(f"invalid parameter value: {value}")
+    return value
+
+
+def info_stats(
+    machine: Machine, hmp: Hmp, target: str, names: str | None = None, provider: str | None = None
+) -> None:
+    """Nothing here keeps statistics of the kinds that there are. From stats/stats-hmp-cmds.c."""
+    if target not in qapi.load().enum("StatsTarget"):
+        hmp.print(f"invalid stats target {target}\n")
+        return
+    if provider is not None and provider not in qapi.load().enum("StatsProvider"):
+        hmp.print(f"invalid stats provider {provider}\n")
+        return
+    told: Any = stats.query_stats(machine, target)
+    for result in told:
+        hmp.print(f"provider: {result['provider']}\n")
+        for each in result["stats"]:
+            hmp.print(f"    {each['name']}: {each['value']}\n")
 
 
 def info_spice(machine: Machine, hmp: Hmp) -> None:
@@ -207,6 +257,20 @@ COMMANDS = [
         complete={1: LastPiece("-", lambda machine, prefix: qapi.load().enum("QKeyCode"))},
     ),
     HmpCommand(
+        "set_password",
+        "protocol:s,password:s,display:-ds,connected:s?",
+        "protocol password [-d display] [action-if-connected]",
+        "set the password of a display",
+        set_password,
+    ),
+    HmpCommand(
+        "expire_password",
+        "protocol:s,time:s,display:-ds",
+        "protocol time [-d display]",
+        "say until when the password of a display is good",
+        expire_password,
+    ),
+    HmpCommand(
         "mouse_button", "button_state:i", "state", "press buttons (1=L, 2=M, 4=R)", mouse_button
     ),
     HmpCommand(
@@ -225,6 +289,13 @@ COMMANDS = [
 ]
 
 INFO = [
+    HmpCommand(
+        "stats",
+        "target:s,names:s?,provider:s?",
+        "target [names] [provider]",
+        "show statistics of a target (vm or vcpu), those of these names (all: *), of a provider",
+        info_stats,
+    ),
     HmpCommand("iothreads", "", "", "show the I/O threads", info_iothreads, preconfig=True),
     HmpCommand("balloon", "", "", "show how much memory the guest has", info_balloon),
     HmpCommand("vm-generation-id", "", "", "show the VM generation ID", info_vm_generation_id),

@@ -11,6 +11,7 @@ def commands() -> list[HmpCommand]:
     """All commands."""
     return [
         *run_state.COMMANDS,
+        *block.COMMANDS,
         *debug.COMMANDS,
         *device.COMMANDS,
         *migration.COMMANDS,
