@@ -48,6 +48,7 @@ _FLAGS = PAGE_SIZE - 1
 _IN_STREAM = ZERO | PAGE | XBZRLE | HOOK | MULTIFD_FLUSH  # never with mapped-ram
 _MOST_PAGES = 256  # records looked at together: about a MiB
 _FEW = 8
+_DENSE = 64
 _FEWEST_IN_PLACE = 32
 _LONG_RUN = 2 << 20  # bytes of data after which it is likely that it goes on
 _LARGE = 4 << 30  # bytes of RAM from which on numpy is worth its import
@@ -270,8 +271,13 @@ class RamLoader:
             stride, most, alike = ZERO_RECORD, self._most_zeros, self._zeros_alike
         else:
             return False
-        whole = min((len(head) - pos) // stride, (block.size - address) // PAGE_SIZE)
-        limit = min(whole, most, self._window)
+        whole = min((len(head) - pos) // stride, (block.size - address) // PAGE_SIZE, most)
+        if self._window < _DENSE <= whole:
+            # Many together may come in huge pages, but not where a small one is already.
+            ahead = pos + (_DENSE - 1) * stride
+            if head[ahead : ahead + 8] == be64(word + (_DENSE - 1) * PAGE_SIZE):
+                self._window = most
+        limit = min(whole, self._window)
         if limit > 1 and head[pos + stride : pos + stride + 8] != be64(word + PAGE_SIZE):
             limit = 1
         count = alike(head, pos, word, limit) if limit > 0 else 0
