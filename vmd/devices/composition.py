@@ -73,6 +73,7 @@ def compose(machine: Machine, *, whole: bool = False) -> Object:
     main_ram = None
     for name, backend in machine.backends.items():
         added = objects.add(name, backend.qom_type, _backend(backend))
+        added.add(f"{name}[0]", "memory-region", _region_of(backend))
         if machine.main_ram == [backend.block]:
             main_ram = added
     board.link("memory-backend", "memory-backend", main_ram)
@@ -84,8 +85,6 @@ def compose(machine: Machine, *, whole: bool = False) -> Object:
         from vmd.devices import trees
 
         trees.add_board(root, machine)
-        for name, backend in machine.backends.items():
-            trees.add_region(objects.children[name], backend.size)
     return root
 
 
@@ -93,6 +92,17 @@ def find(machine: Machine, path: str) -> Object:
     """The object at a path; QmpError if there is none. The whole tree is made only if need be."""
     small = resolve(compose(machine), path) if path.startswith("/") else None
     return small or qom.find(compose(machine, whole=True), path)
+
+
+def find_to_list(machine: Machine, path: str) -> Object | None:
+    """The object at a path with all that is in it, or None; Ambiguous if there are several."""
+    if path.startswith(_WITHOUT_BOARD) or path in _SMALL:
+        return resolve(compose(machine), path)
+    return resolve(compose(machine, whole=True), path)
+
+
+_WITHOUT_BOARD = ("/objects", "/chardevs", "/backend")
+_SMALL = ("/", "/machine/peripheral", "/machine/peripheral-anon")
 
 
 def cpu_path(index: int) -> str:
@@ -310,6 +320,16 @@ def _refuse_late(
 
 
 # Memory backends
+
+
+def _region_of(backend: MemoryBackend) -> dict[str, Property]:
+    """The region of memory that a backend offers, in no address space of its own."""
+    return {
+        "container": Property("link<memory-region>", str),
+        "addr": Property("uint64", int),
+        "size": Property("uint64", lambda: backend.size),
+        "priority": Property("uint32", int),
+    }
 
 
 def _backend(backend: MemoryBackend) -> dict[str, Property]:

@@ -82,6 +82,8 @@ def add_board(root: Object, machine: Machine) -> None:
     gone = absent(machine)
 
     def path(text: str) -> str:
+        if not text.startswith("/machine/"):
+            return text
         return re.sub(_NUMBERED, lambda m: _device(numbers.get(int(m[1]), -1)), text)
 
     for name, what in board(machine)["objects"].items():
@@ -102,7 +104,7 @@ def add_board(root: Object, machine: Machine) -> None:
             name = device.path.rpartition("/")[2]
             add_parts(here.children["unattached"].add(name, device.type.name), device)
         for index, processor in machine.processors.by_index.items():
-            _add_parts_of_cpu(qom.find(root, processor.path), machine, index)
+            add_parts_of_cpu(qom.find(root, processor.path), machine, index)
 
 
 def _numbers(machine: Machine) -> dict[int, int]:
@@ -149,17 +151,23 @@ def _cut_wires(unattached: Object, gone: set[str]) -> None:
             del unattached.children[f"non-qdev-gpio[{number}]"]
 
 
-def _add_parts_of_cpu(cpu: Object, machine: Machine, index: int) -> None:
+def add_parts_of_cpu(cpu: Object, machine: Machine, index: int) -> None:
     def path(text: str) -> str:
         return cpu.path + text[len(_FIRST_CPU) :] if text.startswith(_FIRST_CPU) else text
 
     for name, what in board(machine)["cpu"].items():
         _add(cpu, name, what, path)
     lapic = cpu.children["lapic"]
-    lapic.properties["id"] = Property("uint32", _constant(index))
+    _know(lapic, "id", Property("uint32", _constant(index)))
     if index:  # all have it at the same place, but only the first one's is there
         message = lapic.children["apic-msi[0]"]
-        message.properties["container"] = Property(_KINDS["container"], _constant(""))
+        _know(message, "container", Property(_KINDS["container"], _constant("")))
+
+
+def _know(found: Object, name: str, better: Property) -> None:
+    """Let one of its properties be another than was recorded."""
+    others = found.more or dict
+    found.more = lambda: others() | {name: better}
 
 
 def _fit_ram(unattached: Object, machine: Machine) -> None:
@@ -169,12 +177,6 @@ def _fit_ram(unattached: Object, machine: Machine) -> None:
         unattached.children.pop(name, None)
         where = "/machine/unattached/system[0]"
         _add(unattached, name, [address, where, 0, length], str)
-
-
-def add_region(parent: Object, size: int) -> None:
-    """Add the region of memory that a backend offers."""
-    name = parent.path.rpartition("/")[2]
-    _add(parent, f"{name}[0]", [0, "", 0, size], str)
 
 
 def add_parts(parent: Object, device: Device) -> None:
@@ -193,30 +195,32 @@ def add_parts(parent: Object, device: Device) -> None:
 
 def _add(parent: Object, name: str, what: Any, path: Path) -> None:
     """Add an object with all below it; of one that is there already what it lacks."""
+    found = parent.children.get(name)
     if what == 0:
-        if name not in parent.children:
+        if found is None:
             parent.add(name, "irq")
         return
     if isinstance(what, list):
-        if name not in parent.children:
-            parent.add(name, "memory-region", _region(what, path))
+        if found is None:
+            parent.add(name, "memory-region").more = lambda: _region(what, path)
         return
-    found = parent.children.get(name)
     if found is None:
         found = parent.add(name, what["type"])
-    for key, (kind, value) in what.get("properties", {}).items():
-        if key not in found.properties:
-            value = path(value) if isinstance(value, str) else value
-            found.properties[key] = Property(kind, _constant(value))
+        found.more = lambda: _properties(what.get("properties", {}), path)
     for key, child in what.get("children", {}).items():
         _add(found, key, child, path)
 
 
 def _region(values: list[Any], path: Path) -> dict[str, Property]:
     told = dict(zip(_REGION, values, strict=True))
-    told["container"] = path(told["container"])
+    kinds = {name: [_KINDS.get(name, "uint64"), value] for name, value in told.items()}
+    return _properties(kinds, path)
+
+
+def _properties(told: dict[str, list[Any]], path: Path) -> dict[str, Property]:
     return {
-        name: Property(_KINDS.get(name, "uint64"), _constant(value)) for name, value in told.items()
+        name: Property(kind, _constant(path(value) if isinstance(value, str) else value))
+        for name, (kind, value) in told.items()
     }
 
 

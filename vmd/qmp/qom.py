@@ -18,7 +18,7 @@ def qom_list(machine: Machine, path: str) -> list[dict[str, object]]:
     from vmd.devices import composition, qom
 
     try:
-        found = qom.resolve(composition.compose(machine, whole=True), path)
+        found = composition.find_to_list(machine, path)
     except qom.Ambiguous:
         raise QmpError(f"Path '{path}' is ambiguous") from None
     if found is None:
