@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -60,12 +61,23 @@ def on_vmd(host: Host) -> Iterator[MakeDomain]:
     yield from _domains(host, find_vmd().argv[0])
 
 
+@pytest.fixture
+def both(host: Host, qemu: Program) -> Iterator[list[MakeDomain]]:
+    """Makes domains on vmd, and others on real QEMU, to be compared."""
+    with contextlib.ExitStack() as made:
+        makers = [
+            made.enter_context(contextlib.contextmanager(_domains)(host, program))
+            for program in (find_vmd().argv[0], qemu.argv[0])
+        ]
+        yield makers
+
+
 def _domains(host: Host, emulator: str) -> Iterator[MakeDomain]:
     made: list[Domain] = []
 
-    def make(devices: str = CONSOLE) -> Domain:
+    def make(devices: str = CONSOLE, **more: Any) -> Domain:
         name = f"d{os.getpid()}-{next(NUMBERS)}"
-        made.append(Domain(host, name, emulator, devices))
+        made.append(Domain(host, name, emulator, devices, **more))
         return made[-1]
 
     yield make

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import select
 import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 GROUND = Path(__file__).with_name("ground.py")
 PATIENCE = 60
@@ -147,19 +149,45 @@ def outer_pid(words: str) -> int:
 
 
 class Domain:
-    """One domain of a host. `devices` is XML; `name` is unique on this computer."""
+    """One domain of a host. `name` is unique on this computer.
 
-    def __init__(self, host: Host, name: str, emulator: str, devices: str = "") -> None:
+    `devices` is XML, `elements` too: what stands beside them. `vcpus` is a number, or two: those at
+    the start, and the most. `arguments` are the emulator's own.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        name: str,
+        emulator: str,
+        devices: str = "",
+        *,
+        elements: str = "",
+        vcpus: tuple[int, int] = (2, 2),
+        arguments: Sequence[str] = (),
+    ) -> None:
         self.host = host
         self.name = name
+        self.number_of_cpus = vcpus
+        self.emulator = emulator
+        self.devices = devices
+        self.define(elements, arguments)
+
+    def define(self, elements: str = "", arguments: Sequence[str] = ()) -> None:
+        """Tell libvirt of the domain, or tell it anew."""
+        now, most = self.number_of_cpus
+        own = "".join(f"<qemu:arg value='{argument}'/>" for argument in arguments)
         xml = (
-            f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory><vcpu>2</vcpu>"
+            "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"
+            f"<name>{self.name}</name><uuid>{uuid.uuid5(uuid.NAMESPACE_OID, self.name)}</uuid>"
+            f"<memory unit='MiB'>64</memory><vcpu current='{now}'>{most}</vcpu>"
             "<os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>"
-            f"<devices><emulator>{emulator}</emulator>{devices}</devices></domain>"
+            f"{elements}<devices><emulator>{self.emulator}</emulator>{self.devices}</devices>"
+            f"<qemu:commandline>{own}</qemu:commandline></domain>"
         )
-        path = host.directory / f"{name}.xml"
+        path = self.host.directory / f"{self.name}.xml"
         path.write_text(xml)
-        host.virsh("define", str(path))
+        self.host.virsh("define", str(path))
 
     def does(self, command: str, *words: str) -> str:
         return self.host.virsh(command, self.name, *words)
@@ -172,6 +200,20 @@ class Domain:
     def becomes(self, state: str) -> None:
         """Wait until that is the domain's state."""
         self.host.until(lambda: self.state == state, f"{self.name} is to be {state}")
+
+    def types(self, line: str) -> str:
+        """What the human monitor answers to a line."""
+        return self.does("qemu-monitor-command", "--hmp", line)
+
+    def asks(self, command: str, **arguments: object) -> Any:
+        """What QMP returns."""
+        request = {"execute": command, "arguments": arguments}
+        return json.loads(self.does("qemu-monitor-command", json.dumps(request)))["return"]
+
+    def has_booted(self) -> None:
+        """Wait for firmware: it places the ports of power management."""
+        while "0xffff" in self.types("i /h 0x604"):
+            pass
 
     def kill(self) -> None:
         """Kill the emulator, as the host's memory manager would."""
