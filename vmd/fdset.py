@@ -11,7 +11,8 @@ import re
 
 from qapi.error import QmpError
 
-_PATH = r"/dev/fdset/(\d+)$"
+_PATH = r"/dev/fdset/[ \t]*\+?(\d+)\Z"
+_LAST = (1 << 31) - 1
 
 
 class FdSets:
@@ -61,7 +62,9 @@ class FdSets:
         None if the path is not one of /dev/fdset's; OSError (EACCES) if no descriptor fits.
         """
         match = re.match(_PATH, path)
-        if match is None:
+        if match is None or int(match[1]) > _LAST:
+            if path.startswith("/dev/fdset/"):
+                raise QmpError(f"Could not parse fdset {path}")
             return None
         if int(match[1]) not in self._sets:
             raise QmpError(f"Failed to find fdset /dev/fdset/{match[1]}")

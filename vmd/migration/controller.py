@@ -125,10 +125,12 @@ class Migration:
 
     def go_on(self, state: str) -> None:
         """`migrate-continue`: leave the status that the client believes to be current."""
-        if state != self.status.value:
-            raise QmpError(f"Migration not in expected state: {self.status.value}")
-        if self._outgoing is not None:
-            self._outgoing.go_on()
+        outgoing = self._outgoing
+        now = outgoing.status if outgoing is not None else MigrationStatus.NONE
+        if state != now.value:  # a destination's own status does not count
+            raise QmpError(f"Migration not in expected state: {now.value}")
+        if outgoing is not None:
+            outgoing.go_on()
 
     def set_capabilities(self, changes: Sequence[tuple[str, bool]]) -> None:
         """Switch capabilities, all or none."""

@@ -200,6 +200,41 @@ def incoming_forms_of_the_command_line(stage: Stage) -> None:
         leave(machine)
 
 
+def programs_without_a_path(stage: Stage) -> None:
+    addresses = [
+        {"transport": "exec", "args": args} for args in (["sh"], ["true"], [""], ["./none"], ["/"])
+    ]
+    machine = stage.start(NONE)
+    for address in addresses:
+        machine.qmp.execute("migrate", {"channels": [{"channel-type": "main", "addr": address}]})
+    leave(machine)
+    for address in addresses[:3]:
+        machine = stage.start(f"{NONE} -incoming defer")
+        channels = [{"channel-type": "main", "addr": address}]
+        machine.qmp.execute("migrate-incoming", {"channels": channels})
+        leave(machine)
+
+
+def sets_of_descriptors_that_are_none(stage: Stage) -> None:
+    machine = stage.start(NONE)
+    for name in ("", "abc", "1x", " 1", "+1", "-1", "0", "2147483648", "99999999999", "/1"):
+        machine.qmp.execute("migrate", {"uri": f"file:/dev/fdset/{name}"})
+    leave(machine)
+    machine = stage.start(f"{NONE} -incoming defer")
+    machine.qmp.execute("migrate-incoming", {"uri": "file:/dev/fdset/abc"})
+    leave(machine)
+
+
+def a_destination_has_nothing_to_continue(stage: Stage) -> None:
+    machine = stage.start(f"{NONE} -incoming defer", human="pipe")
+    machine.qmp.execute("migrate-incoming", {"uri": "unix:in"})
+    for state in ("setup", "none", "active"):
+        machine.qmp.execute("migrate-continue", {"state": state})
+    machine.human.type("migrate_continue setup")
+    machine.qmp.execute("query-migrate")
+    leave(machine)
+
+
 def descriptors_that_are_none(stage: Stage) -> None:
     machine = stage.start(SMALL)
     for name in ("fd:nobody", "fd:1", "fd:12abc"):

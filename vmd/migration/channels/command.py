@@ -23,9 +23,17 @@ class Command:
 
     def __init__(self, args: Sequence[str]) -> None:
         name = args[0] if args else ""
+        # A plain name is a file of this directory: QEMU does not search PATH.
+        program = name if "/" in name else f"./{name}"
         try:
+            if not name:
+                raise FileNotFoundError
             self._process = subprocess.Popen(
-                [*args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+                [*args],
+                executable=program,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
             )
         except (OSError, ValueError, IndexError) as error:
             reason = os.strerror(getattr(error, "errno", None) or 2)
