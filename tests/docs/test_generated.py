@@ -20,6 +20,12 @@ def test_the_documents_are_fresh() -> None:
     assert result.returncode == 0, f"make docs brings them up to date: {result.stdout}"
 
 
+def test_what_the_tutorial_shows_is_what_a_terminal_shows() -> None:
+    check = [sys.executable, str(DOCS / "captures.py"), "--check"]
+    result = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"python docs/captures.py plays it again: {result.stderr}"
+
+
 def test_every_command_and_event_has_its_heading() -> None:
     headings = re.findall(r"^### (\S+)$", (DOCS / "qmp-reference.md").read_text(), re.M)
     schema = qapi.load()
