@@ -315,6 +315,7 @@ class Stage:
                     **({"PYTHONDONTWRITEBYTECODE": "1"} if limited else {}),
                     "TERM": "xterm",
                     "LC_ALL": "C.UTF-8",
+                    "TZ": "UTC",
                 },
                 pass_fds=fds,
                 start_new_session=True,

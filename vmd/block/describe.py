@@ -74,10 +74,11 @@ def image_info(node: Node, *, flat: bool) -> dict[str, Any]:
     specific: dict[str, Any] = {
         "compat": "1.1" if header.version == 3 else "0.10",
         "compression-type": header.compression,
-        "refcount-bits": header.refcount_bits,
     }
     if header.version == 3:
         specific["lazy-refcounts"] = header.lazy_refcounts
+    specific["refcount-bits"] = header.refcount_bits
+    if header.version == 3:
         specific["corrupt"] = header.corrupt
         specific["extended-l2"] = header.extended_l2
     told["format-specific"] = {"type": "qcow2", "data": specific}

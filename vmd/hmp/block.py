@@ -154,25 +154,72 @@ def _backing(image: Mapping[str, Any]) -> str:
 
 
 def _snapshots(found: Any) -> Iterator[str]:
+    if found:
+        yield "Snapshot list:"
+        yield _TITLES
+        yield from (_snapshot(each, each["id"]) for each in found)
+
+
+_COLUMNS = "{:<7} {:<16} {:>8} {:>19} {:>15} {:>10}"
+_TITLES = _COLUMNS.format("ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT")
+
+
+def _snapshot(told: Mapping[str, Any], identifier: str) -> str:
     from time import localtime, strftime
 
-    if not found:
+    minutes, seconds = divmod(told["vm-clock-sec"], 60)
+    hours, minutes = divmod(minutes, 60)
+    return _COLUMNS.format(
+        identifier,
+        told["name"],
+        size(told["vm-state-size"]),
+        strftime("%Y-%m-%d %H:%M:%S", localtime(told["date-sec"])),
+        f"{hours:04}:{minutes:02}:{seconds:02}.{told['vm-clock-nsec'] // 1_000_000:03}",
+        told.get("icount", "--"),
+    )
+
+
+def info_snapshots(machine: Machine, hmp: Hmp) -> None:
+    """Those that all images have, and of each image those that others have not. From
+    migration/migration-hmp-cmds.c; an image that nothing uses counts too."""
+    images = _writable(machine)
+    if not any(image["format"] == "qcow2" for image in images):
+        hmp.print("no block device can store vmstate for snapshot\n")
         return
-    yield "Snapshot list:"
-    columns = "{:<7} {:<16} {:>8} {:>19} {:>15} {:>10}"
-    yield columns.format("ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT")
-    for each in found:
-        seconds, milliseconds = each["vm-clock-sec"], each["vm-clock-nsec"] // 1_000_000
-        minutes, seconds = divmod(seconds, 60)
-        hours, minutes = divmod(minutes, 60)
-        yield columns.format(
-            each["id"],
-            each["name"],
-            size(each["vm-state-size"]),
-            strftime("%Y-%m-%d %H:%M:%S", localtime(each["date-sec"])),
-            f"{hours:04}:{minutes:02}:{seconds:02}.{milliseconds:03}",
-            each.get("icount", "--"),
-        )
+    lists = [image.get("snapshots", []) for image in images]
+    first = next(
+        found for image, found in zip(images, lists, strict=True) if image["format"] == "qcow2"
+    )
+    names = [{each["name"] for each in found} for found in lists]
+    common = [each for each in first if all(each["name"] in known for known in names)]
+    if not any(lists):
+        hmp.print("There is no snapshot available.\n")
+        return
+    rows = ["List of snapshots present on all disks:"]
+    rows += [_TITLES, *(_snapshot(each, "--") for each in common)] if common else ["None"]
+    everywhere = {each["name"] for each in common}
+    for found in lists:
+        partial = [each for each in found if each["name"] not in everywhere]
+        if partial:
+            rows += ["", "List of partial (non-loadable) snapshots on '':", _TITLES]
+            rows += [_snapshot(each, each["id"]) for each in partial]
+    hmp.print("".join(f"{row}\n" for row in rows))
+
+
+def _writable(machine: Machine) -> list[Mapping[str, Any]]:
+    """The images that may be written to: those of drives first, then those that nothing uses."""
+    backends: list[Any] = block_core.query_block(machine)
+    drives = [drive["inserted"] for drive in backends if "inserted" in drive]
+    used = {drive["node-name"] for drive in drives}
+    nodes: list[Any] = block_core.query_named_block_nodes(machine)
+    alone = [
+        node
+        for node in reversed(nodes)
+        if node["node-name"] not in used
+        and not machine.nodes.by_name[str(node["node-name"])].parents
+    ]
+    found: list[Any] = [*drives, *alone]
+    return [each["image"] for each in found if not each["ro"]]
 
 
 def size(value: int) -> str:
@@ -284,5 +331,6 @@ INFO = [
         "show the drives, or one of them (-n: all nodes; -v: with their images)",
         info_block,
     ),
+    HmpCommand("snapshots", "", "", "show the snapshots that images hold", info_snapshots),
     HmpCommand("blockstats", "", "", "show what the drives have done", info_blockstats),
 ]

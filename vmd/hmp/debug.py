@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ALL_BITS = 64
 LAST_PORT = 0xFFFF
 SLICE = 1 << 16
+MOST_SHOWN = 4 << 20
+A_TURN = 16 << 10
 PAGE = 4096
 ROMS, ROMS_END = 0xC0000, 0x100000
 PAGEMAP_ENTRY, PAGE_PRESENT, FRAME_BITS = 8, 1 << 63, 54
@@ -42,16 +44,17 @@ def cpu(machine: Machine, hmp: Hmp, index: int) -> None:
 # Memory
 
 
-def x(machine: Machine, hmp: Hmp, fmt: Format, addr: int) -> None:
+async def x(machine: Machine, hmp: Hmp, fmt: Format, addr: int) -> None:
     """Dump what the CPU sees."""
-    _dump(machine, hmp, fmt, addr, physical=False)
+    await _dump(machine, hmp, fmt, addr, physical=False)
 
 
-def xp(machine: Machine, hmp: Hmp, fmt: Format, addr: int) -> None:
-    _dump(machine, hmp, fmt, addr, physical=True)
+async def xp(machine: Machine, hmp: Hmp, fmt: Format, addr: int) -> None:
+    await _dump(machine, hmp, fmt, addr, physical=True)
 
 
-def _dump(machine: Machine, hmp: Hmp, fmt: Format, address: int, *, physical: bool) -> None:
+async def _dump(machine: Machine, hmp: Hmp, fmt: Format, address: int, *, physical: bool) -> None:
+    """Many rows take several turns of the event loop; QEMU knows no limit."""
     if not _cpus(machine) and (fmt.notation == "i" or not physical):
         hmp.print("Can not dump without CPU\n")
         return
@@ -60,6 +63,8 @@ def _dump(machine: Machine, hmp: Hmp, fmt: Format, address: int, *, physical: bo
         hmp.print(f"0x{address:08x}: Asm output not supported on this arch\n")
         return
     size, left = fmt.size, fmt.size * fmt.number
+    if left > MOST_SHOWN:
+        raise QmpError(f"no more than {MOST_SHOWN} bytes are shown at once")
     width = 8 if size == 1 else 16
     if fmt.notation == "c":
         size = 1
@@ -76,6 +81,8 @@ def _dump(machine: Machine, hmp: Hmp, fmt: Format, address: int, *, physical: bo
         hmp.print("\n")
         address = (address + taken) % (1 << ALL_BITS)
         left -= taken
+        if left and left % A_TURN == 0:
+            await machine.clock.sleep(0)
 
 
 def _physical(address: int) -> int:

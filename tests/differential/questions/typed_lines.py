@@ -1,9 +1,9 @@
 """Everything that a person may type, right and wrong: a corpus of lines, put to both programs.
 
 The corpus is `tests/differential/lines/*.txt`: a scene begins with `== its name`, then come files
-that it needs (`+ NAME BYTES`), the command line (`$ …`), and lines as they are typed. Behind `;;`
-is a comment. Help is in each program's own words: of it only the shape is compared, and that vmd
-explains nothing that QEMU does not have.
+that it needs (`+ NAME BYTES`; a qcow2 image with snapshots: `* NAME BYTES TAG…`), the command line
+(`$ …`), and lines as they are typed. Behind `;;` is a comment. Help is in each program's own words:
+of it only the shape is compared, and that vmd explains nothing that QEMU does not have.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.differential.scenes import explained
+from tests.differential.scenes import add_snapshots, explained, qcow2
 from tests.differential.wires import OPTIONAL
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class _Scene(NamedTuple):
     name: str
     arguments: list[str]
     files: list[tuple[str, int]]
+    images: list[list[str]]
     lines: list[str]
 
 
@@ -42,12 +43,14 @@ def scenes() -> Iterator[_Scene]:
             if text.startswith("== "):
                 if scene is not None:
                     yield scene
-                scene = _Scene(text[3:], [], [], [])
+                scene = _Scene(text[3:], [], [], [], [])
             elif scene is None or text.startswith(";;") or not text:
                 continue
             elif text.startswith("+ "):
                 name, size = text[2:].split()
                 scene.files.append((name, int(size)))
+            elif text.startswith("* "):
+                scene.images.append(text[2:].split())
             elif text.startswith("$ "):
                 scene.arguments.append(text[2:])
             else:
@@ -112,6 +115,9 @@ def _play(stage: Stage, scene: _Scene) -> None:
     for name, size in scene.files:
         with stage.file(name).open("wb") as file:
             file.truncate(size)
+    for name, length, *tags in scene.images:
+        qcow2(stage.file(name), int(length))
+        add_snapshots(stage.file(name), tags)
     machine = stage.start(" ".join(scene.arguments), qmp=False, human="pipe", guest="idle")
     for line in scene.lines:
         machine.human.type(line, view=_view(line), optional=line in LISTS)
