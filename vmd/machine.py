@@ -79,6 +79,7 @@ class Machine:
         self.properties = setup.properties
         self.boot = setup.boot
         self.rtc = setup.rtc
+        self.audiodevs = setup.audiodevs
         self.rtc_offset: int | None = None  # seconds that the guest has set it ahead of the host's
         self.boot_devices = ""  # the order that boot_set has left in the simulated CMOS
         self.all_blocks = setup.all_blocks

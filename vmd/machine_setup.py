@@ -42,6 +42,7 @@ class MachineSetup:
         self.memory_slots = 0
         self.properties: dict[str, object] = {}
         self.boot: dict[str, object] = {}
+        self.audiodevs: list[dict[str, object]] = []
         self.rtc = ("utc", "host", "none")  # base, clock, driftfix of -rtc
         self.ram_size = board.default_ram_size
         self.ram_blocks: list[RamBlock] = []

@@ -55,6 +55,7 @@ def begin_machine(
     setup.properties = dict(config.machine_properties)
     setup.boot = _boot(board, config)
     setup.rtc = config.rtc
+    setup.audiodevs = config.audiodevs
     setup.autostart = not config.paused
     if config.accel == "qtest":
         setup.guest_clock = HeldClock()

@@ -152,7 +152,7 @@ class Config:
         self.netdevs: list[ObjectRequest] = []
         self.blockdevs: list[ObjectRequest] = []
         self.added_fds: list[Request] = []
-        self.audiodevs: list[str] = []
+        self.audiodevs: list[dict[str, object]] = []
         self.displays: list[Request] = []  # -vnc
         self.numa: list[NumaRequest] = []
         self.chardevs: list[ChardevRequest] = []

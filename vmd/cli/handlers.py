@@ -167,9 +167,10 @@ def netdev(state: Parsing, where: str, arg: str) -> None:
 
 
 def audiodev(state: Parsing, where: str, arg: str) -> None:
-    """There is only the one that is silent: what it is told has no effect there."""
+    from vmd.devices.audio import completed
+
     properties = _from_schema(state, "Audiodev", "driver", arg)
-    state.config.audiodevs.append(str(properties["id"]))
+    state.config.audiodevs.append(completed(properties))
 
 
 def _from_schema(state: Parsing, kind: str, implied: str, arg: str) -> dict[str, object]:

@@ -46,7 +46,7 @@ def open_displays(machine: Machine, config: Config, report: Report) -> None:
 
         with report.at(request.where):
             audio = request.options.get("audiodev")
-            if audio is not None and audio not in config.audiodevs:
+            if audio is not None and all(audio != known["id"] for known in config.audiodevs):
                 raise QmpError(f"audiodev '{audio}' not found")
             open_server(machine, request.options)
 

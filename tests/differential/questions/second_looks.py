@@ -68,6 +68,28 @@ def memory_that_may_be_plugged_has_a_node(stage: Stage) -> None:
         leave(machine)
 
 
+def sound(stage: Stage) -> None:
+    given = "none,id=b,in.mixing-engine=off,out.frequency=48000,out.format=f32,out.buffer-length=5"
+    for options in (
+        "",
+        f"-audiodev none,id=a -audiodev {given} -audiodev none,id=a,timer-period=5",
+        '-audiodev \'{"id": "1", "driver": "none", "in": {"voices": 7}}\'',
+        "-audiodev none,id=a,in.fixed-settings=off -vnc none,audiodev=a",
+    ):
+        machine = stage.start(f"{NONE} {options}")
+        machine.qmp.execute("query-audiodevs")
+        leave(machine)
+    for wrong in (
+        "in.fixed-settings=on,in.mixing-engine=off",
+        "out.fixed-settings=off,out.frequency=5",
+        "out.mixing-engine=off,out.channels=5",
+        "in.format=s24",
+        "in.volume=5",
+        "timer-period=-1",
+    ):
+        stage.refused(f"{NONE} -audiodev none,id=a,{wrong}")
+
+
 def ports_that_cannot_be(stage: Stage) -> None:
     for options in (
         "-parallel null -parallel null -parallel null -parallel file:nowhere/x",
