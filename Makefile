@@ -42,8 +42,8 @@ check: $(READY) ## style, types, and the floors of the house
 bench: $(READY) ## vmd beside real QEMU, in one table
 	$(BIN)/python -m tests.bench.bench
 
-soak: $(READY) ## a million commands, and whether memory stays flat
-	$(BIN)/python -m tests.robust.soak
+soak: $(READY) ## a million commands (or COUNT=…), and whether memory stays flat
+	$(BIN)/python -m tests.robust.soak $(COUNT)
 
 record: $(READY) ## ask the installed QEMU again, and keep its answers (NAMES="words of questions")
 	$(BIN)/python -m tests.differential.book $(NAMES)

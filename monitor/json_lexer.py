@@ -118,14 +118,19 @@ def _table() -> tuple[bytes, ...]:
 
 
 _TABLE = _table()
-# Stretches in which the state does not change, taken in one step: blanks, skipped bytes, text.
-_STRETCHES: tuple[re.Pattern[bytes] | None, ...] = (
-    re.compile(rb"[ \t\r\n]*"),
-    re.compile(rb"[^\[\]{}:,\x00-\x08\x0a-\x1f\xfe\xff]*"),
-    re.compile(rb'[^"\\\x00-\x1f\xfe\xff]*'),
-    None,
-    re.compile(rb"[^'\\\x00-\x1f\xfe\xff]*"),
-    *[None] * (State.END_PUNCTUATION - 5),
+_DIGITS = rb"[0-9]*"
+_STRETCH: dict[int, bytes] = {
+    State.START: rb"[ \t\r\n]*",
+    State.RECOVERY: rb"[^\[\]{}:,\x00-\x08\x0a-\x1f\xfe\xff]*",
+    State.DQ_STRING: rb'[^"\\\x00-\x1f\xfe\xff]*',
+    State.SQ_STRING: rb"[^'\\\x00-\x1f\xfe\xff]*",
+    **dict.fromkeys((State.DIGITS, State.FRACTION, State.EXP_DIGITS), _DIGITS),
+    State.WORD: rb"[a-z]*",
+}
+# Stretches in which the state does not change, taken in one step.
+_STRETCHES: tuple[re.Pattern[bytes] | None, ...] = tuple(
+    None if (members := _STRETCH.get(state)) is None else re.compile(members)
+    for state in range(State.END_PUNCTUATION)
 )
 _KINDS: dict[int, str] = {
     State.END_STRING: STRING,

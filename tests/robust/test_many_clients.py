@@ -13,6 +13,7 @@ import pytest
 
 from monitor import server
 from monitor.dispatcher import Dispatcher
+from monitor.json_lexer import MAX_TOKEN_SIZE
 from monitor.server import QmpMonitor, broadcast_event
 from tests.bench.subject import Session
 from tests.differential.stage import find_vmd
@@ -129,6 +130,37 @@ def test_a_client_that_never_reads_costs_bounded_memory_and_nobody_else(tmp_path
         again = Client(path)
         assert again.execute("query-status")["return"]["status"] == "running"
         again.close()
+
+
+@pytest.mark.parametrize(
+    ("begin", "nothing", "most"),
+    [
+        ("", " ", MIB),
+        ("", "\r\n\t", MIB),
+        ("@", "x", MIB),
+        ("'", "x", MAX_TOKEN_SIZE + 16 * MIB),
+        ("", "9", MAX_TOKEN_SIZE + 16 * MIB),
+    ],
+    ids=["blanks", "lines", "garbage", "a string", "a number"],
+)
+def test_a_hundred_megabytes_of_nothing_cost_bounded_memory_and_nobody_else(
+    tmp_path: Path, begin: str, nothing: str, most: int
+) -> None:
+    path = tmp_path / "qmp"
+    with running(f"-qmp unix:{path},server=on,wait=off") as session:
+        chatty = Client(path)
+        before = session.resident()
+        chatty.send(begin.encode())
+        block = nothing.encode() * (MIB // len(nothing))
+        for _ in range(100):
+            chatty.send(block)
+            assert session.execute("query-status") == {"status": "running", "running": True}
+            assert session.resident() - before < most
+        chatty.send(b"\xff")  # whatever was begun is thrown away
+        chatty.send(b'{"execute": "query-name", "id": "last"}')
+        while chatty.message().get("id") != "last":
+            pass
+        chatty.close()
 
 
 async def test_beyond_the_hard_limit_a_connection_ends_though_nobody_reads(
