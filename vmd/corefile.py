@@ -41,12 +41,12 @@ def head(pieces: Sequence[tuple[int, int]], cpus: int, end: int) -> bytes:
     `end` is where guest memory ends, whether that is dumped or not: it decides the class.
     """
     kind = _ELF64 if end >= 1 << 32 else _ELF32
-    notes = _notes(cpus)
+    own = notes(cpus)
     sections = struct.calcsize(kind.header)
     programs = sections + 2 * struct.calcsize(kind.section)
     at = programs + (1 + len(pieces)) * struct.calcsize(kind.program)
-    table = [_program(kind, _PT_NOTE, at, 0, len(notes))]
-    at += len(notes)
+    table = [_program(kind, _PT_NOTE, at, 0, len(own))]
+    at += len(own)
     for start, length in pieces:
         table.append(_program(kind, _PT_LOAD, at, start, length))
         at += length
@@ -58,7 +58,7 @@ def head(pieces: Sequence[tuple[int, int]], cpus: int, end: int) -> bytes:
         *(struct.calcsize(kind.program), len(table), struct.calcsize(kind.section), 2, 1),
     )
     names = struct.pack(kind.section, 1, _SHT_STRTAB, 0, 0, at, len(NAMES), 0, 0, 0, 0)
-    return b"".join((header, bytes(len(names)), names, *table, notes))
+    return b"".join((header, bytes(len(names)), names, *table, own))
 
 
 def _program(kind: _Class, what: int, offset: int, address: int, size: int) -> bytes:
@@ -67,7 +67,8 @@ def _program(kind: _Class, what: int, offset: int, address: int, size: int) -> b
     return struct.pack(kind.program, *values)
 
 
-def _notes(cpus: int) -> bytes:
+def notes(cpus: int) -> bytes:
+    """What is told of each CPU."""
     statuses = [_note(b"CORE\0", _NT_PRSTATUS, _prstatus(cpu)) for cpu in range(cpus)]
     return b"".join([*statuses, *[_note(b"QEMU\0", 0, _qemu_state())] * cpus])
 

@@ -1,5 +1,6 @@
-"""dump-guest-memory: guest memory into a core file, written by a thread while the guest stands.
+"""dump-guest-memory: guest memory into a core file or a kernel dump.
 
+A thread writes it while the guest stands.
 The states are the schema's DumpStatus: none → active → completed or failed, and from either of
 these to active again. Order of checks and texts observed from dump/dump.c.
 """
@@ -43,6 +44,7 @@ class Dump:
         self._completed = 0
         self._total = 0
         self._abandoned = False
+        self._kind = "elf"
         self._task: asyncio.Task[None] | None = None
         self._blocker: Blocker | None = None
 
@@ -59,19 +61,29 @@ class Dump:
         if self.under_way:
             raise QmpError(BUSY)
 
-    def check(self, begin: int | None, length: int | None) -> None:
+    def check(
+        self, begin: int | None, length: int | None, kind: str = "elf", *, paging: bool = False
+    ) -> None:
         """Refuse a dump before its file is made."""
         if self._machine.runstate.state is RunState.INMIGRATE:
             raise QmpError("Dump not allowed during incoming migration.")
         self.forbid()
+        if kind != "elf" and (paging or begin is not None or length is not None):
+            raise QmpError("kdump-compressed format doesn't support paging or filter")
         if begin is not None and length is None:
             raise QmpError("Parameter 'length' is missing")
         if begin is None and length is not None:
             raise QmpError("Parameter 'begin' is missing")
 
-    async def run(self, fd: int, begin: int | None, length: int | None, *, detach: bool) -> None:
-        """Write a checked dump to `fd` (which is closed in the end), or begin to if `detach`."""
+    async def run(
+        self, fd: int, begin: int | None, length: int | None, kind: str = "elf", *, detach: bool
+    ) -> None:
+        """Write a checked dump to `fd` (which is closed in the end), or begin to if `detach`.
+
+        `kind` is the schema's DumpGuestMemoryFormat.
+        """
         machine = self._machine
+        self._kind = kind
         try:
             self._blocker = machine.blockers.add(NO_MIGRATION, internal=True)
         except QmpError:
@@ -150,6 +162,10 @@ class Dump:
         places = [(start, length) for start, length, _, _ in pieces]
         what = "write elf header"
         try:
+            if self._kind != "elf":
+                what = "write kdump file"
+                self._write_kdump(fd, pieces, places, cpus, end)
+                return
             holes = _may_have_holes(fd)
             _put(fd, head(places, cpus, end))
             what = "save memory"
@@ -166,6 +182,37 @@ class Dump:
             raise QmpError(f"dump: failed to {what}: {reason}") from None
         finally:
             os.close(fd)
+
+    def _write_kdump(
+        self, fd: int, pieces: list[Piece], places: list[tuple[int, int]], cpus: int, end: int
+    ) -> None:
+        from vmd import kdump
+        from vmd.corefile import notes
+
+        def write_flat(offset: int, data: bytes) -> None:
+            _put(fd, kdump.piece(offset, data))
+
+        def write_raw(offset: int, data: bytes) -> None:
+            os.lseek(fd, offset, os.SEEK_SET)
+            _put(fd, data)
+
+        flat = self._kind == "kdump-zlib"
+        write = write_flat if flat else write_raw
+        if flat:
+            _put(fd, kdump.FLAT_HEAD)
+        bits = kdump.bitmap(places, end)
+        start = kdump.head(cpus, notes(cpus), end) + bits + bits
+        write(0, start)
+        pages = kdump.Pages(write, len(start), kdump.count(places))
+        for _, length, block, offset in pieces:
+            for data in _chunks(block, offset, length, holes=True):
+                if self._abandoned:
+                    return
+                pages.add(data)
+                self._completed += data if isinstance(data, int) else len(data)
+        pages.end()
+        if flat:
+            _put(fd, kdump.FLAT_END)
 
     def _save(self, fd: int, data: bytes | int) -> None:
         """Write a piece of memory, or grow the file by so many zeros."""

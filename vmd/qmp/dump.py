@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from monitor.server import QmpMonitor
     from vmd.machine import Machine
 
-FORMATS = ["elf"]
+FORMATS = ["elf", "kdump-zlib", "kdump-raw-zlib"]
 
 
 async def dump_guest_memory(
@@ -24,9 +24,15 @@ async def dump_guest_memory(
     length: int | None = None,
     format: str = "elf",
 ) -> None:
-    machine.dump.check(begin, length)
+    machine.dump.check(begin, length, format, paging=paging)
     fd = _open(machine, monitor, protocol)
-    await machine.dump.run(fd, begin, length, detach=detach)
+    if format == "kdump-raw-zlib":
+        try:
+            os.lseek(fd, 0, os.SEEK_CUR)
+        except OSError:
+            os.close(fd)
+            raise QmpError("kdump-raw formats require a seekable file") from None
+    await machine.dump.run(fd, begin, length, format, detach=detach)
 
 
 def _open(machine: Machine, monitor: QmpMonitor, protocol: str) -> int:

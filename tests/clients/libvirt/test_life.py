@@ -102,6 +102,11 @@ def test_its_memory_is_dumped(host: Host, domain: MakeDomain) -> None:
     path = host.directory / f"{subject.name}.core"
     subject.does("dump", "--memory-only", str(path))
     assert path.read_bytes()[:4] == b"\x7fELF"
+    subject.does("dump", "--memory-only", "--format", "kdump-zlib", f"{path}.kdump")
+    assert b"KDUMP   " in (host.directory / f"{path}.kdump").read_bytes()[: 2 << 12]
+    with pytest.raises(VirshError, match="unsupported dumpformat 'kdump-lzo'"):
+        subject.does("dump", "--memory-only", "--format", "kdump-lzo", f"{path}.lzo")
+    subject.does("dump", "--live", f"{path}.state")
     assert subject.state.startswith("running")
 
 
