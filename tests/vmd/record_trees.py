@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.vmd.record_devices import PLAIN, WITH, Qemu
+from vmd.devices import catalog
 
 DATA = Path(__file__).parents[2] / "vmd/devices/trees.json"
 BOARDS = ("none", "pc", "q35")
@@ -123,7 +124,8 @@ def regions_of(rows: list[str]) -> list[dict[str, Any]]:
             stack[-1][1].append(region)
             if not is_alias:
                 stack.append((len(blanks), region[6]))
-    return groups
+    # QEMU takes them out of a hash table.
+    return sorted(groups, key=lambda group: (group["kind"], group["names"], dump(group)))
 
 
 def added_to(base: list[Region], regions: list[Region], parent: str) -> list[list[Any]]:
@@ -232,6 +234,21 @@ def board(name: str) -> dict[str, Any]:
     }
 
 
+def categories(known: set[str]) -> list[list[Any]]:
+    """[title, rows] of `info qdm`, of the types that vmd knows."""
+    qemu = Qemu("-machine none", BASE)
+    rows = human(qemu, "info qdm")
+    qemu.close()
+    found: list[list[Any]] = []
+    for row in rows:
+        match = re.match(r'name "([^"]+)"', row)
+        if row.endswith(" devices:"):
+            found.append([row, []])
+        elif match is not None and match[1] in known:
+            found[-1][1].append(row)
+    return [each for each in found if each[1]]
+
+
 def main() -> None:
     boards = {name: board(name) for name in BOARDS}
     types = {}
@@ -247,6 +264,8 @@ def main() -> None:
         for key, group in (("boards", boards), ("types", types)):
             rows = (f"  {json.dumps(name)}: {dump(row)}" for name, row in group.items())
             parts.append(f" {json.dumps(key)}: {{\n" + ",\n".join(rows) + "\n }")
+        kinds = ",\n".join(f"  {dump(each)}" for each in categories(set(catalog.names())))
+        parts.append(f' "categories": [\n{kinds}\n ]')
         stream.write("{\n" + ",\n".join(parts) + "\n}\n")
 
 

@@ -89,7 +89,7 @@ def _add_device(
     found: list[Group], behind: dict[Device, list[Group]], device: Device
 ) -> list[Group]:
     """Add what a device brings: the groups of its own. `behind` are those of others by now."""
-    if not device.path.startswith("/machine/peripheral") and device.type.name not in _PLUGGED:
+    if not device.path.startswith("/machine/peripheral") and device.type.name not in trees.DEFAULTS:
         return []
     like = pci.variant(device)
     told = trees.of_type(like)
@@ -114,7 +114,6 @@ def _add_device(
 
 
 _OF_BRIDGES = {"pci": "pci_bridge_pci", "io": "pci_bridge_io"}
-_PLUGGED = ("VGA", "e1000", "e1000e")  # what boards have by default is like what users plug
 
 
 def _move(region: Region, device: Device) -> None:

@@ -12,6 +12,8 @@
 and a type of device, as `/machine/peripheral/dev` of a q35: children, rows, inner (the rows of the
 virtio device behind it), groups, and regions that it adds to spaces of the board: [around, region].
 
+`categories` are [title, rows] of `info qdm`.
+
 An object is {type, properties: {name: [type, value]}, children}; a list stands for a region of
 memory (address, container, priority, size), 0 for an interrupt line.
 """
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     Path = Callable[[str], str]
 
+DEFAULTS = ("VGA", "e1000", "e1000e")  # they are like those that users plug
 RECORDED = "/machine/peripheral/dev"
 _FIRST_CPU = "/machine/unattached/device[0]"
 _NUMBERED = r"/machine/unattached/device\[(\d+)\]"
@@ -59,6 +62,11 @@ def of_type(name: str) -> dict[str, Any]:
     """What was recorded of a type of device; nothing of types that nobody can plug."""
     found: dict[str, Any] = _data()["types"].get(name, {})
     return found
+
+
+def categories() -> list[tuple[str, list[str]]]:
+    """The types of devices by what they are for: titles and rows of `info qdm`."""
+    return [(title, rows) for title, rows in _data()["categories"]]
 
 
 def absent(machine: Machine) -> set[str]:
@@ -129,9 +137,7 @@ def _extra(machine: Machine) -> list[Device]:
     return [
         device
         for device in machine.devices.all()
-        if device.path.startswith("/machine/unattached/device[")
-        and of_type(device.type.name)
-        and device.type.name != "ich9-ahci"
+        if re.fullmatch(_NUMBERED, device.path) and device.type.name in DEFAULTS
     ]
 
 

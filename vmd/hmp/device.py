@@ -92,6 +92,16 @@ def _about(netdev: Netdev) -> str:
     return f"fd={netdev.fds[0]}" if netdev.fds else ""
 
 
+def info_usernet(machine: Machine, hmp: Hmp) -> None:
+    """No guest of ours connects to anything: below the titles is nothing. From net/slirp.c."""
+    for netdev in machine.networks.by_name.values():
+        if netdev.kind == "user":
+            hmp.print(f"Hub -1 ({netdev.name}):\n{_CONNECTIONS}\n")
+
+
+_CONNECTIONS = "  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ"
+
+
 # PCI
 
 
@@ -158,6 +168,14 @@ def info_mtree(machine: Machine, hmp: Hmp, flatview: bool = False) -> None:
     from vmd.devices import mtree
 
     hmp.print(flat.text(machine) if flatview else mtree.text(machine))
+
+
+def info_qdm(machine: Machine, hmp: Hmp) -> None:
+    """Observed from system/qdev-monitor.c."""
+    from vmd.devices import trees
+
+    parts = ("".join(f"{row}\n" for row in (title, *rows)) for title, rows in trees.categories())
+    hmp.print("\n".join(parts))
 
 
 # What completion offers
@@ -247,5 +265,7 @@ INFO = [
         "show the guest's address spaces (-f: as the guest sees them, without what is hidden)",
         info_mtree,
     ),
+    HmpCommand("usernet", "", "", "show the connections of user networks", info_usernet),
+    HmpCommand("qdm", "", "", "show which types of devices there are", info_qdm),
     HmpCommand("pci", "", "", "show the PCI functions", info_pci),
 ]

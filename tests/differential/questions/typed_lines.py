@@ -81,6 +81,10 @@ def _sorted_backends(rows: list[str]) -> list[str]:
     return [rows[0], *(row for other in sorted(others) for row in other.split("\n")), first]
 
 
+def _types(rows: list[str]) -> list[str]:
+    return [rows[0], *(OPTIONAL + row for row in rows[1:] if row)]
+
+
 def _sorted_groups(rows: list[str]) -> list[str]:
     """Address spaces and the regions behind them, each kind sorted."""
     groups: list[list[str]] = [[]]
@@ -106,6 +110,8 @@ def _view(line: str) -> Callable[[list[str]], list[str]]:
         return _shape_of_help
     if line in UNORDERED:
         return _sorted
+    if line == "info qdm":
+        return _types
     if line == "info memdev":
         return _sorted_backends
     return _sorted_groups if line.startswith("info mtree") else list
