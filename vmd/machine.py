@@ -436,8 +436,13 @@ class Machine:
 
         return Announcements(self)
 
-    def announce(self, options: Mapping[str, object]) -> None:
-        """A migration has arrived: network devices tell where they are, as its options say."""
+    def arrived(self, options: Mapping[str, object]) -> None:
+        """A migration has come in: devices know its guest, and tell the network where they are.
+
+        `options` are the parameters of migration.
+        """
+        if self._devices is not None and self._devices.balloon is not None:
+            self._devices.balloon.arrived()
         from vmd.announce import OWN, of_migration
 
         self.announcements.begin(OWN, of_migration(options))

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -198,12 +199,40 @@ def test_in_a_sparse_save_file_the_bitmaps_tell_the_pages(
 
 
 def test_what_cannot_be_decompressed_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put_libvirt(tmp_path, "zstd")
+    monkeypatch.setenv("PATH", str(tmp_path))
     said = vmdctl(capsys, "inspect", path)
-    text = f"vmdctl: {path}: compressed with zstd: decompress its stream first\n"
-    assert said == (2, "", text)
+    text = "compressed with zstd, and there is no program zstd to undo that"
+    assert said == (2, "", f"vmdctl: {path}: {text}\n")
+
+
+needs_zstd = pytest.mark.skipif(shutil.which("zstd") is None, reason="zstd is not installed")
+
+
+@needs_zstd
+def test_a_program_undoes_what_python_cannot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = inspected(capsys, put_libvirt(tmp_path, "zstd"))
+    plain = inspected(capsys, put_libvirt(tmp_path, "raw"))
+    assert told["ram"]["blocks"][0]["name"] == plain["ram"]["blocks"][0]["name"]
+    assert [one["name"] for one in told["devices"]] == [one["name"] for one in plain["devices"]]
+    assert vmdctl(capsys, "verify", put_libvirt(tmp_path, "zstd")).status == 0
+
+
+@needs_zstd
+@pytest.mark.parametrize("kept_bytes", [0.9, 0.99])
+def test_what_a_program_does_not_like_is_damaged(
+    kept_bytes: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = put_libvirt(tmp_path, "zstd")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * kept_bytes)])
+    status, _, said = vmdctl(capsys, "inspect", path)
+    assert status
+    assert "damaged zstd data" in said
 
 
 @pytest.mark.parametrize("cut", [10, 50, 200])

@@ -17,6 +17,8 @@ from bz2 import BZ2Decompressor
 from lzma import LZMADecompressor, LZMAError
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+from vmd.ctl.outside import Program
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -94,9 +96,13 @@ class StateFile:
         if kind in PLAIN:
             return head
         if kind not in _DECOMPRESSORS:
-            raise Unreadable(f"compressed with {kind}: decompress its stream first")
+            raise Unreadable(f"{kind} is no compression that is known here")
         self.compression, self.offset = kind, 0
-        return _DECOMPRESSORS[kind](head)
+        try:
+            return _DECOMPRESSORS[kind](head)
+        except FileNotFoundError:
+            text = f"compressed with {kind}, and there is no program {kind} to undo that"
+            raise Unreadable(text) from None
 
     def _skip_raw(self, count: int) -> None:
         if self.seekable:
@@ -132,6 +138,8 @@ class StateFile:
         return os.pread(self._file.fileno(), count, offset)
 
     def close(self) -> None:
+        if isinstance(self._bytes, Program):
+            self._bytes.close()
         self._file.close()
 
 
@@ -225,4 +233,6 @@ _DECOMPRESSORS: dict[str, Callable[[_Ahead], _Bytes]] = {
     "gzip": lambda file: gzip.GzipFile(fileobj=cast(Any, file), mode="rb"),
     "bzip2": lambda file: _Decompressed(file, BZ2Decompressor),
     "xz": lambda file: _Decompressed(file, _xz),
+    "zstd": lambda file: Program("zstd", file),
+    "lzop": lambda file: Program("lzop", file),
 }

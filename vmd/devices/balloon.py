@@ -50,7 +50,14 @@ class Balloon:
     def _follow(self) -> None:
         if self._wanted != self.actual and self._machine.guest.listens:
             self.actual = self._wanted
+            self._machine.guest.gives_back(self._machine.ram_size - self.actual)
             self._machine.events.emit("BALLOON_CHANGE", {"actual": self.actual})
+
+    def arrived(self) -> None:
+        """A guest has come with its RAM, and with less of it than there is."""
+        given_back = self._machine.guest.given_back // PAGE * PAGE
+        self.actual = max(self._machine.ram_size - given_back, 0)
+        self._wanted = self.actual
 
     def properties(self) -> dict[str, Property]:
         """Those that are not only remembered. No guest of ours tells numbers of itself."""

@@ -103,6 +103,7 @@ class Guest:
         if self._life is not None:
             registers = self._life._replace(booted=self._board.guest_time.now_ns()).pack()
         state.store_life(self._ram, registers)
+        state.store_given_back(self._ram, 0)
         self._console = None
         self._arrange()
 
@@ -131,7 +132,21 @@ class Guest:
     def reset(self) -> None:
         """The machine was reset: a guest of ours boots again, a foreign one stays untouched."""
         if self.program is not None or self._options.named or self._halted:
+            given_back = self.given_back
             self.boot()
+            self.gives_back(given_back)
+
+    @property
+    def given_back(self) -> int:
+        """How many bytes it has given back; this travels with its RAM."""
+        if self._ram is None or self.program is None:
+            return 0
+        return state.load_given_back(self._ram)
+
+    def gives_back(self, count: int) -> None:
+        """It has so many bytes less than there are."""
+        if self._ram is not None and self.program is not None:
+            state.store_given_back(self._ram, count)
 
     def start(self) -> None:
         """Let time pass for the guest."""

@@ -22,7 +22,8 @@ WORDS = 8
 _BODY = struct.Struct(f"<{WORDS}Q")
 _LIFE_OFFSET = STATE_OFFSET + _HEAD.size + _BODY.size
 LIFE_SIZE = 6 * 8
-STATE_SIZE = _LIFE_OFFSET + LIFE_SIZE - STATE_OFFSET
+_BALLOON_OFFSET = _LIFE_OFFSET + LIFE_SIZE
+STATE_SIZE = _BALLOON_OFFSET + 8 - STATE_OFFSET
 
 
 class GuestRam(Protocol):
@@ -70,6 +71,15 @@ def load_life(ram: GuestRam) -> bytes:
 
 def store_life(ram: GuestRam, registers: bytes) -> None:
     ram.write(_LIFE_OFFSET, registers)
+
+
+def load_given_back(ram: GuestRam) -> int:
+    """How many bytes of its memory the guest has given back through its balloon."""
+    return int.from_bytes(ram.read(_BALLOON_OFFSET, 8), "little")
+
+
+def store_given_back(ram: GuestRam, count: int) -> None:
+    ram.write(_BALLOON_OFFSET, count.to_bytes(8, "little"))
 
 
 def add_one_to_pages(ram: GuestRam, start: int, end: int) -> None:

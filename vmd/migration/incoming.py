@@ -187,7 +187,7 @@ class Incoming:
         vm.guest_time.set_ns(arrival.guest_time_ns)
         vm.runstate.was_suspended = arrival.was_suspended
         vm.guest.adopt()
-        vm.announce(self._options.parameters)
+        vm.arrived(self._options.parameters)
         # The word comes before the deed: a source that cannot hear it takes its guest back.
         heard = self._answers is None or self._answers.shut(failed=False)
         if arrival.runstate not in LIVE:
