@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from qapi.error import QmpError
 from vmd.display import Screen
@@ -105,6 +105,7 @@ class Machine:
         self.vnc: list[VncServer] = []
         self.qtest: dict[str, str] | None = None  # its object's properties, with -qtest
         self.exit_preconfig: Callable[[], Awaitable[None]] | None = None  # while it is not complete
+        self.set_numa_node: Callable[[dict[str, Any]], None] | None = None  # likewise
         self.serial: Callable[[bytes], None] = lambda data: None
         self.exiting = False
         self._on_exit = on_exit

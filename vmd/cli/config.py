@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vmd.devices.topology import Topology
 
 if TYPE_CHECKING:
+    from vmd.cli.cpus import NumaNode
     from vmd.options import Options, Tree
 
 MIB = 1 << 20
@@ -155,6 +156,7 @@ class Config:
         self.audiodevs: list[dict[str, object]] = []
         self.displays: list[Request] = []  # -vnc
         self.numa: list[NumaRequest] = []
+        self.numa_nodes: dict[int, NumaNode] | None = None  # what has become of them so far
         self.chardevs: list[ChardevRequest] = []
         self.monitors: list[MonitorRequest] = []
         self.serials: list[PortRequest] = []

@@ -13,10 +13,13 @@ from vmd.devices.machines import MachineType, find_machine
 from vmd.options import scan_unsigned
 
 if TYPE_CHECKING:
-    from vmd.cli.config import Config, CpuRequest, NumaRequest
+    from vmd.cli.config import Config, CpuRequest
     from vmd.cli.report import Report
+    from vmd.devices.topology import Topology
+    from vmd.machine import Machine
     from vmd.options import Options
 
+LEVELS_OF_CPUS = ("thread-id", "core-id", "module-id", "cluster-id", "die-id", "socket-id")
 USUAL_MODELS = ("max", "qemu64")
 MAX_NODES = 128
 
@@ -104,47 +107,105 @@ def _check_features(cpu: CpuRequest) -> None:
 
 
 def numa_nodes(config: Config, report: Report) -> list[NumaNode]:
-    """The nodes that `-numa node,…` describe, by number; Quit where they make no sense."""
-    machine = find_machine(config.machine_tree)
-    assert machine is not None
-    nodes: dict[int, NumaNode] = {}
-    for request in config.numa:
-        with report.at(request.where):
-            node = _node(request, nodes, config.smp.maxcpus, machine)
-            nodes[node.nodeid] = node
+    """The nodes that `-numa node,…` and set-numa-node describe, by number; Quit where they make no
+    sense."""
+    nodes = _judged(config, report)
     for number in range(max(nodes, default=-1), -1, -1):
         if number not in nodes:
             raise report.refuse(QmpError(f"numa: Node ID missing: {number}"))
     return [nodes[number] for number in sorted(nodes)]
 
 
-def _node(
-    request: NumaRequest, nodes: dict[int, NumaNode], maxcpus: int, machine: MachineType
-) -> NumaNode:
-    options = request.options
-    nodeid = _read_options(options)
+def _judged(config: Config, report: Report) -> dict[int, NumaNode]:
+    """Those so far; what the command line says is looked at once."""
+    if config.numa_nodes is None:
+        config.numa_nodes = {}
+        for request in config.numa:
+            with report.at(request.where):
+                options = request.options
+                given = (_read_options(options), options.get("memdev"), _cpus(options))
+                _add_node(config, *given, has_size="mem" in options)
+    return config.numa_nodes
+
+
+def set_numa_node(config: Config, report: Report, machine: Machine, asked: dict[str, Any]) -> None:
+    """The command set-numa-node, while the machine is not there yet; QmpError if it makes no
+    sense."""
+    nodes = _judged(config, report)
+    if asked["type"] == "node":
+        memdev = asked.get("memdev")
+        if memdev is not None and memdev not in machine.backends:
+            _demand_numa(config)
+            raise QmpError(f"memdev={memdev} is ambiguous")
+        cpus = frozenset(asked.get("cpus", ()))
+        _add_node(config, asked.get("nodeid"), memdev, cpus, has_size=False)
+    else:
+        _demand_numa(config)
+        _add_cpus(nodes, config.smp, asked)
+    machine.node_of_cpu = {cpu: node.nodeid for node in nodes.values() for cpu in node.cpus}
+
+
+def _add_cpus(nodes: dict[int, NumaNode], smp: Topology, asked: dict[str, Any]) -> None:
+    """Put the CPUs of a place into a node."""
+    number = asked.get("node-id")
+    if number is None:
+        raise QmpError("Missing mandatory node-id property")
+    if number not in nodes:
+        raise QmpError(
+            f"Invalid node-id={number}, NUMA node must be defined with -numa node,nodeid=ID "
+            "before it's used with -numa cpu,node-id=ID"
+        )
+    wanted = {name: asked[name] for name in LEVELS_OF_CPUS if name in asked}
+    for name in wanted:
+        if name not in smp.told(0):
+            raise QmpError(f"{name} is not supported")
+    found = frozenset(cpu for cpu in range(smp.maxcpus) if wanted.items() <= smp.told(cpu).items())
+    if not found:
+        raise QmpError("no match found")
+    for other in nodes.values():
+        if found & other.cpus and other.nodeid != number:
+            raise QmpError(f"CPU is already assigned to node-id: {other.nodeid}")
+    nodes[number] = nodes[number]._replace(cpus=nodes[number].cpus | found)
+
+
+def _demand_numa(config: Config) -> MachineType:
+    machine = find_machine(config.machine_tree)
+    assert machine is not None
     if not machine.is_pc:
         raise QmpError("NUMA is not supported by this machine-type")
+    return machine
+
+
+def _add_node(
+    config: Config,
+    nodeid: int | None,
+    memdev: str | None,
+    cpus: frozenset[int],
+    *,
+    has_size: bool,
+) -> None:
+    _demand_numa(config)
+    nodes, maxcpus = config.numa_nodes, config.smp.maxcpus
+    assert nodes is not None
     if nodeid is None:
         nodeid = len(nodes)
     if nodeid >= MAX_NODES:
         raise QmpError(f"Max number of NUMA nodes reached: {nodeid}")
     if nodeid in nodes:
         raise QmpError(f"Duplicate NUMA nodeid: {nodeid}")
-    cpus = _cpus(options)
     for cpu in sorted(cpus):
         if cpu >= maxcpus:
             raise QmpError(f"CPU index ({cpu}) should be smaller than maxcpus ({maxcpus})")
         for other in nodes.values():
             if cpu in other.cpus:
                 raise QmpError(f"CPU is already assigned to node-id: {other.nodeid}")
-    if "mem" in options and "memdev" in options:
+    if has_size and memdev is not None:
         text = "numa configuration should use either mem= or memdev=,mixing both is not allowed"
         raise QmpError(text)
-    if "mem" in options:
+    if has_size:
         text = "Parameter -numa node,mem is not supported by this machine type"
         raise QmpError(text, hint="Use -numa node,memdev instead")
-    return NumaNode(nodeid, options.get("memdev"), cpus)
+    nodes[nodeid] = NumaNode(nodeid, memdev, cpus)
 
 
 def _read_options(options: Options) -> int | None:

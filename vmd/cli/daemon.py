@@ -22,7 +22,7 @@ from vmd.chardev.line import Line
 from vmd.chardev.registry import Chardevs
 from vmd.cli import ports
 from vmd.cli.build import begin_machine, finish_machine
-from vmd.cli.cpus import check_cpu
+from vmd.cli.cpus import check_cpu, set_numa_node
 from vmd.cli.plug import add_devices, add_fd, open_displays
 from vmd.cli.report import Quit
 from vmd.cli.settle import check_images, choose_machine, settle
@@ -103,6 +103,9 @@ class Daemon:
                 self._connect_qtest(machine, qtest)
             if self._config.preconfig:
                 machine.exit_preconfig = lambda: self._exit_preconfig(machine, setup)
+                machine.set_numa_node = lambda asked: set_numa_node(
+                    self._config, self._report, machine, asked
+                )
             else:
                 await self._complete(machine, setup)
             self._chardevs.start()
@@ -187,7 +190,7 @@ class Daemon:
             self._report.named = True
         self._chardevs.start()
         self._dispatcher.preconfig = False
-        machine.exit_preconfig = None
+        machine.exit_preconfig = machine.set_numa_node = None
         machine.power_on()
 
     async def _connect_serials(self, machine: Machine) -> None:

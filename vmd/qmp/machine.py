@@ -213,6 +213,12 @@ def _readable(lines: list[str]) -> dict[str, str]:
     return {"human-readable-text": "".join(f"{line}\n" for line in lines)}
 
 
+def set_numa_node(machine: Machine, **asked: object) -> None:
+    if machine.set_numa_node is None:
+        raise QmpError("The command is permitted only before the machine has been created")
+    machine.set_numa_node({name.replace("_", "-"): value for name, value in asked.items()})
+
+
 HANDLERS = {
     "balloon": balloon,
     "inject-nmi": inject_nmi,
@@ -230,6 +236,7 @@ HANDLERS = {
     "query-target": query_target,
     "query-uuid": query_uuid,
     "query-vm-generation-id": query_vm_generation_id,
+    "set-numa-node": set_numa_node,
     "system_powerdown": system_powerdown,
     "system_reset": system_reset,
     "system_wakeup": system_wakeup,

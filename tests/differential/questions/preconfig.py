@@ -68,3 +68,43 @@ def errors_that_come_after_the_banner(stage: Stage) -> None:
     ):
         stage.refused(f"{arguments} -chardev file,id=out,path=out -mon out")
         stage.note(f"# said before: {stage.file('out').read_text()!r}")
+
+
+def nodes_of_numa(stage: Stage) -> None:
+    halves = "".join(f" -object memory-backend-ram,id=m{n},size=8M" for n in (0, 1))
+    pc = f"-machine pc -nodefaults -accel tcg -S -m 16 -smp 4,maxcpus=6 -preconfig{halves}"
+    machine = stage.start(pc)
+    for options in (
+        {"memdev": "nobody"},
+        {"nodeid": 0, "memdev": "m0", "cpus": [0, 1]},
+        {"memdev": "m1"},
+        {"nodeid": 0},
+        {"nodeid": 128},
+        {"nodeid": 2, "cpus": [9]},
+        {"nodeid": 2, "cpus": [0]},
+        {"nodeid": 65536},
+    ):
+        machine.qmp.execute("set-numa-node", {"type": "node", **options})
+    for place in (
+        {},
+        {"node-id": 1},
+        {"node-id": 5, "socket-id": 0},
+        {"node-id": 0, "socket-id": 9},
+        {"node-id": 0, "die-id": 0},
+        {"node-id": 0, "module-id": 0, "die-id": 0},
+        {"node-id": 0, "core-id": 1},
+        {"node-id": 1, "core-id": 1},
+        {"node-id": 1, "socket-id": 0, "core-id": 3, "thread-id": 0},
+        {"node-id": 1, "core-id": 2, "book-id": 7},
+    ):
+        machine.qmp.execute("set-numa-node", {"type": "cpu", **place})
+        machine.qmp.execute("query-hotpluggable-cpus", view=lambda cpus: [c["props"] for c in cpus])
+    machine.qmp.execute("x-exit-preconfig")
+    machine.qmp.execute("query-hotpluggable-cpus")
+    machine.qmp.execute("x-query-numa")
+    machine.qmp.execute("set-numa-node", {"type": "node"})
+    leave(machine)
+    machine = stage.start("-machine none -preconfig")
+    machine.qmp.execute("set-numa-node", {"type": "node"})
+    machine.qmp.execute("set-numa-node", {"type": "cpu"})
+    leave(machine)
