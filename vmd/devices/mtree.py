@@ -29,15 +29,16 @@ _REGIONS_OF |= {"isa-pit": ("pit",), "isa-pcspk": ("pcspk",), "port92": ("port92
 
 
 def text(machine: Machine) -> str:
-    rows: list[str] = []
+    found: list[str] = []
     for group in groups(machine):
-        rows += [f"{group['kind']}: {name}" for name in group["names"]]
-        rows += _rows(group["regions"], 1)
-        rows.append("")
-    return "".join(f"{row}\n" for row in rows)
+        found += [f"{group['kind']}: {name}" for name in group["names"]]
+        found += rows(group["regions"], 1)
+        found.append("")
+    return "".join(f"{row}\n" for row in found)
 
 
-def _rows(regions: list[Region], depth: int) -> Iterator[str]:
+def rows(regions: list[Region], depth: int) -> Iterator[str]:
+    """A row for each region, those in others further right."""
     for first, last, priority, kind, name, alias, inner in regions:
         about = f"{first:016x}-{last:016x} (prio {priority}, {kind}): "
         about += (
@@ -46,7 +47,7 @@ def _rows(regions: list[Region], depth: int) -> Iterator[str]:
         # A region that is switched off shows only what is in it.
         if name:
             yield "  " * depth + about
-        yield from _rows(inner, depth + 1)
+        yield from rows(inner, depth + 1)
 
 
 def groups(machine: Machine) -> list[Group]:

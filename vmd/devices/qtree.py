@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from qapi.size_text import size_text
 from vmd.devices import catalog, pci, trees, usb
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 STEP = "  "
 _ROW = re.compile(r"(\S+) = (.*)")
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_BITS = {"int32": 32, "uint32": 32, "uint16": 16, "uint8": 8}
 # What a backend or the bus decides is never what was recorded.
 _OWN = ("addr", "mac", "nr", "serial", "index", "iobase", "irq")
 _SAS = 0x3525400000000000  # what an address begins with that comes from the place on the bus
@@ -199,7 +198,4 @@ def shown(value: object, kind: str) -> str:
 
 
 def _size(value: int) -> str:
-    power = max((value.bit_length() - 1) // 10, 0) if value else 0
-    if value / (1 << 10 * power) >= 1000 and power < len(_UNITS) - 1:
-        power += 1
-    return f"{value} ({value / (1 << 10 * power):0.3g} {_UNITS[power]})"
+    return f"{value} ({size_text(value)})"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import qapi
 from monitor.hmp import HmpCommand
 from qapi.error import QmpError
+from qapi.size_text import size_text
 from vmd.qmp import block, block_core, ui
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ _COUNTERS = (
     *("wr_total_time_ns", "rd_total_time_ns", "flush_total_time_ns", "rd_merged", "wr_merged"),
     "idle_time_ns",
 )
-_UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 
 
 def info_block(
@@ -122,9 +122,9 @@ def _images(image: Mapping[str, Any] | None) -> Iterator[str]:
     while image is not None:
         yield f"image: {image['filename']}"
         yield f"file format: {image['format']}"
-        yield f"virtual size: {size(image['virtual-size'])} ({image['virtual-size']} bytes)"
+        yield f"virtual size: {size_text(image['virtual-size'])} ({image['virtual-size']} bytes)"
         actual = image.get("actual-size")
-        yield f"disk size: {'unavailable' if actual is None else size(actual)}"
+        yield f"disk size: {'unavailable' if actual is None else size_text(actual)}"
         if image.get("encrypted"):
             yield "encrypted: yes"
         if "cluster-size" in image:
@@ -172,7 +172,7 @@ def _snapshot(told: Mapping[str, Any], identifier: str) -> str:
     return _COLUMNS.format(
         identifier,
         told["name"],
-        size(told["vm-state-size"]),
+        size_text(told["vm-state-size"]),
         strftime("%Y-%m-%d %H:%M:%S", localtime(told["date-sec"])),
         f"{hours:04}:{minutes:02}:{seconds:02}.{told['vm-clock-nsec'] // 1_000_000:03}",
         told.get("icount", "--"),
@@ -220,15 +220,6 @@ def _writable(machine: Machine) -> list[Mapping[str, Any]]:
     ]
     found: list[Any] = [*drives, *alone]
     return [each["image"] for each in found if not each["ro"]]
-
-
-def size(value: int) -> str:
-    """A number of bytes with three digits, as util/cutils.c writes it."""
-    power = max((value.bit_length() - 1) // 10, 0) if value else 0
-    # From 1000 of a unit on the next one is taken.
-    if value / (1 << 10 * power) >= 1000 and power < len(_UNITS) - 1:
-        power += 1
-    return f"{value / (1 << 10 * power):0.3g} {_UNITS[power]}B"
 
 
 def info_blockstats(machine: Machine, hmp: Hmp) -> None:
