@@ -11,11 +11,13 @@ from qapi.error import QmpError
 from vmd.devices.qom import Property, integer
 
 if TYPE_CHECKING:
+    from vmd.clock import Timer
     from vmd.machine import Machine
 
 FOLLOW_NS = 20_000_000
 """How long a guest takes to follow a wish."""
 PAGE = 4096
+NS = 1_000_000_000
 UNKNOWN = (1 << 64) - 1
 _MOST_SECONDS = (1 << 32) - 1
 STATISTICS = (
@@ -24,6 +26,8 @@ STATISTICS = (
     *("stat-htlb-pgalloc", "stat-htlb-pgfail", "stat-oom-kills", "stat-alloc-stalls"),
     *("stat-async-scans", "stat-direct-scans", "stat-async-reclaims", "stat-direct-reclaims"),
 )
+# What a simulated guest never does: it neither swaps nor faults, caches, or takes huge pages.
+_NOTHING_HAPPENS = tuple(STATISTICS[:4]) + STATISTICS[7:10]
 
 
 class Balloon:
@@ -34,6 +38,9 @@ class Balloon:
         self.actual = machine.ram_size
         self._wanted = machine.ram_size
         self._interval = 0
+        self._statistics = dict.fromkeys(STATISTICS, UNKNOWN)
+        self._last_update = 0  # seconds since 1970
+        self._timer: Timer | None = None
 
     def want(self, value: int) -> None:
         """Ask the guest to have so many bytes; QmpError if that is no size."""
@@ -43,7 +50,9 @@ class Balloon:
         self.guest_runs()
 
     def guest_runs(self) -> None:
-        """A guest that listens hears the wish as soon as it runs."""
+        """A guest that listens hears of a wish, or is asked, as soon as it runs."""
+        if self._interval:
+            self._ask_again()
         if self._wanted != self.actual and self._machine.guest.listens:
             self._machine.clock.call_later(FOLLOW_NS, self._follow)
 
@@ -60,11 +69,11 @@ class Balloon:
         self._wanted = self.actual
 
     def properties(self) -> dict[str, Property]:
-        """Those that are not only remembered. No guest of ours tells numbers of itself."""
+        """Those that are not only remembered."""
         return {
             "guest-stats": Property(
                 "guest statistics",
-                lambda: {"stats": dict.fromkeys(STATISTICS, UNKNOWN), "last-update": 0},
+                lambda: {"stats": dict(self._statistics), "last-update": self._last_update},
             ),
             "guest-stats-polling-interval": Property(
                 "int", lambda: self._interval, self._set_interval
@@ -78,3 +87,26 @@ class Balloon:
         if seconds > _MOST_SECONDS:
             raise QmpError("timer value is too big")
         self._interval = seconds
+        self._ask_again()
+
+    def _ask_again(self) -> None:
+        self.close()
+        if self._interval:
+            self._poll()
+
+    def _poll(self) -> None:
+        """Ask the guest of itself, again and again; one that does not listen says nothing."""
+        self._timer = self._machine.guest_clock.call_later(self._interval * NS, self._poll)
+        guest = self._machine.guest
+        if guest.listens:
+            free = max(self.actual - guest.memory_in_use, 0)
+            self._statistics |= dict.fromkeys(_NOTHING_HAPPENS, 0)
+            self._statistics |= {"stat-total-memory": self.actual, "stat-free-memory": free}
+            self._statistics["stat-available-memory"] = free
+            self._last_update = self._machine.clock.wall_ns() // NS
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

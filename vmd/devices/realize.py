@@ -96,6 +96,8 @@ def undo(machine: Machine, devices: Devices, device: Device) -> None:
     elif device.type.name == "isa-serial" and device.place["index"] == 0:
         machine.serial = lambda data: None
     elif device.type.name.startswith("virtio-balloon-pci"):
+        if devices.balloon is not None:
+            devices.balloon.close()
         devices.balloon = None
     elif "netdev" in device.type.properties:
         machine.networks.unplug(device)

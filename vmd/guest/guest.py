@@ -179,6 +179,13 @@ class Guest:
         """Whether it runs, and has drivers for what its machine may ask of it."""
         return self._started and self.program is not None and self.program.has_drivers
 
+    @property
+    def memory_in_use(self) -> int:
+        """Bytes that the guest would tell it has taken for itself."""
+        if self.program is None or self._ram is None:
+            return 0
+        return self.program.memory_in_use(self._ram)
+
     def press_power_button(self) -> None:
         """A guest that listens shuts down, and takes its time for it."""
         if self.listens and self._ram is not None:

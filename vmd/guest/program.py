@@ -65,6 +65,10 @@ class Program(Protocol):
         """Live on for one interval."""
         ...
 
+    def memory_in_use(self, ram: GuestRam) -> int:
+        """Bytes that it works with, its own page included."""
+        ...
+
 
 def _number(options: Mapping[str, str], key: str, default: int) -> int:
     return parse_number(key, options[key]) if key in options else default
@@ -94,6 +98,9 @@ class Idle:
 
     def tick(self, ram: GuestRam) -> Wish:
         return NOTHING
+
+    def memory_in_use(self, ram: GuestRam) -> int:
+        return PAGE
 
 
 class Counter:
@@ -136,6 +143,9 @@ class Counter:
         offset = words[0] * words[3] if words[3] else None
         said = b"count %d\r\n" % words[0]
         return Wish(said, words[0] == words[2], offset, _watchdog(words))
+
+    def memory_in_use(self, ram: GuestRam) -> int:
+        return PAGE
 
 
 def _watchdog(words: Sequence[int]) -> int | None:
@@ -189,6 +199,10 @@ class Dirty:
         state.store(ram, (page, first, end, rate, rest))
         return NOTHING
 
+    def memory_in_use(self, ram: GuestRam) -> int:
+        _, first, end = state.load(ram)[:3]
+        return PAGE + max(min(end, ram.size // PAGE) - first, 0) * PAGE
+
 
 class AB:
     """Behaves like the boot block of QEMU's migration tests.
@@ -238,6 +252,9 @@ class AB:
         state.store(ram, (done, wants_suspend))
         suspend = bool(spoken) and self._wants_suspend(ram)
         return Wish(spoken, suspend)
+
+    def memory_in_use(self, ram: GuestRam) -> int:
+        return min(self.end, ram.size)
 
     def _wants_suspend(self, ram: GuestRam) -> bool:
         if ram.read(self.suspend_flag, 1) != b"\1":

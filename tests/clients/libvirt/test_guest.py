@@ -136,3 +136,11 @@ def test_the_guest_gives_memory_back(on_vmd: MakeDomain) -> None:
     subject.does("setmem", "32M", "--live")
     smaller = "actual 32768"
     subject.host.until(lambda: smaller in subject.does("dommemstat"), "the guest follows")
+
+
+def test_the_guest_tells_how_its_memory_is_used(on_vmd: MakeDomain) -> None:
+    subject = on_vmd(f"{CONSOLE}<memballoon model='virtio'><stats period='1'/></memballoon>")
+    subject.does("start")
+    told = dict(line.split() for line in subject.does("dommemstat").splitlines())
+    assert told["available"] == "65536" and told["unused"] == "65532"
+    assert told["swap_in"] == told["major_fault"] == "0"
