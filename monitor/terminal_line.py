@@ -169,6 +169,8 @@ class RichEditor:
         """Take one byte from the terminal; return the line if this byte ended one."""
         with set_app(self._app):
             self._parser.feed(self._decode(bytes((byte,))))
+            if len(self._buffer.text) > LINE_BYTES:  # a repeated key can type a million at once
+                self._buffer.text = self._buffer.text[:LINE_BYTES]
         line, self._finished = self._finished, None
         return line
 

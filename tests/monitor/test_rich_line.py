@@ -1,0 +1,139 @@
+"""The line editor of a terminal: whatever is typed, it stays one, and says what was typed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pyte
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.hmp import Hmp
+from monitor.readline import LINE_BYTES, History
+from monitor.terminal_line import RichEditor
+from tests.monitor.demo import Machine, registry
+
+COLUMNS, ROWS = 80, 24
+KEYS = st.sampled_from(
+    [bytes([b]) for b in range(32)]
+    + [
+        b"\x1b[A",
+        b"\x1b[B",
+        b"\x1b[C",
+        b"\x1b[D",
+        b"\x1b[3~",
+        b"\x9b",
+        b"\x7f",
+        b"\x1bO",
+        b"\x1bOQ",
+    ]
+    + [b"\x1b[200~", b"\x1b[201~", b"\x1b[1;5D", b"\x1b[5~", b"\x1b[24;80R", b"\x1b[M   "]
+    + [bytes((0x1B, byte)) for byte in range(32, 127)]
+    + [
+        b"info ",
+        b"eject ",
+        b"help ",
+        b'"',
+        b"/",
+        b"(",
+        b"-",
+        b"1",
+        b"$",
+        "漢é".encode(),
+        b"x" * 200,
+    ]
+)
+TYPED = st.lists(st.one_of(KEYS, st.binary(max_size=6)), max_size=60).map(b"".join)
+
+
+class Table:
+    """An editor, the screen that it draws on, and the lines that came of it."""
+
+    def __init__(self) -> None:
+        self.toggled = 0
+        hmp = Hmp(registry(), Machine(), lambda text: None)
+        self.editor = RichEditor(hmp, History(), lambda: (COLUMNS, ROWS), self._toggle)
+        self.editor.prompt = b"(qemu) "
+        self.lines: list[bytes] = []
+        self._screen = pyte.Screen(COLUMNS, ROWS)
+        self._screen.set_mode(pyte.modes.LNM)
+        self._stream = pyte.ByteStream(self._screen)
+        self._prompt()
+
+    def _toggle(self) -> None:
+        self.toggled += 1
+
+    def _prompt(self) -> None:
+        self.editor.restart()
+        self.editor.show_prompt()
+
+    def type(self, typed: bytes) -> None:
+        for byte in typed:
+            line = self.editor.feed(byte)
+            if line is not None:
+                self.lines.append(line)
+                self._prompt()
+        self.editor.settle()
+
+    def shown(self) -> list[str]:
+        self._stream.feed(bytes(self.editor.output))
+        self.editor.output.clear()
+        lines = [line.rstrip() for line in self._screen.display]
+        while lines and not lines[-1]:
+            lines.pop()
+        return lines
+
+
+async def in_a_loop(typed: bytes) -> Table:
+    table = Table()
+    table.type(typed)
+    return table
+
+
+@given(TYPED)
+def test_any_bytes_leave_an_editor_that_edits(typed: bytes) -> None:
+    async def play() -> None:
+        table = Table()
+        table.type(typed)
+        table.shown()
+        # Out of whatever was begun: a paste, a quoted key, a search, a selection, a number.
+        table.type(b"\x1b[201~  \x07\x07\n\x07\n\x07")
+        table.type(b"\x05\x15\x15\nanswer\n")
+        assert table.lines[-1] == b"answer", table.lines[-3:]
+        assert all(len(line) <= LINE_BYTES for line in table.lines)
+
+    asyncio.run(play())
+
+
+@given(st.text(st.characters(exclude_categories=["C"]), max_size=100))
+def test_text_comes_out_as_it_was_typed(text: str) -> None:
+    async def play() -> None:
+        table = Table()
+        table.type(text.encode() + b"\n")
+        assert table.lines == [text.encode()]
+
+    asyncio.run(play())
+
+
+def test_bytes_that_are_no_characters_come_out_as_they_were_typed() -> None:
+    table = asyncio.run(in_a_loop(b"\xc3\xa9\xff\xc3(\n"))
+    assert table.lines == [b"\xc3\xa9\xff\xc3("]
+
+
+def test_a_line_longer_than_the_screen_is_wide_is_shown_whole() -> None:
+    async def play() -> None:
+        table = Table()
+        table.type(b"z" * 200)
+        assert "".join(table.shown()) == "(qemu) " + "z" * 200
+        table.type(b"\x01a\x05b\n")
+        assert table.lines == [b"a" + b"z" * 200 + b"b"]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("typed", [b"info \x1bOQsta", b"info sta\x1bOQ"])
+def test_a_key_for_events_leaves_the_line_alone(typed: bytes) -> None:
+    table = asyncio.run(in_a_loop(typed + b"tus\n"))
+    assert table.toggled == 1
+    assert table.lines == [b"info status"]
