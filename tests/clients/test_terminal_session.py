@@ -182,3 +182,27 @@ def test_other_monitors_answer_while_one_waits_for_a_migration(tmp_path: Path) -
     screen.type(b"\x03")
     screen.wait_for(lambda screen: screen.at_prompt() and "migration cancelled" in screen.lines())
     leave(screen)
+
+
+def test_console_and_monitor_share_a_terminal(tmp_path: Path) -> None:
+    arguments = "-machine pc -nodefaults -accel tcg -m 16 -display none -serial mon:stdio"
+    screen = Screen([*find_vmd().argv, *arguments.split()], str(tmp_path))
+    screen.wait_for(lambda screen: "count 3" in screen.lines())
+    screen.type(b"\x01c")
+    screen.wait_for(lambda screen: screen.at_prompt() and LOADED in screen.raw)
+    screen.type(b"\x03info stat")
+    screen.wait_for_line("(qemu) info stat")
+    said = screen.raw.count(b"count")
+    screen.wait_for(lambda screen: screen.raw.count(b"count") > said + 2)
+    screen.type(b"us\nstop\n")
+    screen.wait_for(lambda screen: screen.at_prompt() and "VM status: running" in screen.lines())
+    screen.type(b"half\x01c\x01cinfo status\n")
+    screen.wait_for(lambda screen: screen.at_prompt() and "VM status: paused" in screen.lines())
+    assert screen.lines()[-4:] == [
+        "(qemu) half",
+        "(qemu) info status",
+        "VM status: paused",
+        "(qemu)",
+    ]
+    screen.type(b"\x01x")
+    assert screen.wait_for_end() == 0

@@ -93,6 +93,19 @@ async def test_a_monitor_may_say_goodbye_but_is_then_silent_until_it_is_back(
     assert bench.shown == b"backmeanwhile "
 
 
+async def test_a_monitor_may_show_what_others_say_while_it_has_the_focus(bench: Bench) -> None:
+    beside: list[bytes] = []
+    bench.monitor.beside = beside.append  # type: ignore[attr-defined]
+    bench.serial_port.write(b"before ")
+    await bench.types(b"\x01c")
+    bench.serial_port.write(b"meanwhile ")
+    await bench.types(b"\x01c")
+    bench.serial_port.write(b"after ")
+    await bench.types(b"")
+    assert beside == [b"meanwhile "]
+    assert bench.shown == b"after "
+
+
 async def test_the_escape_key_twice_is_itself(bench: Bench) -> None:
     await bench.types(b"a\x01\x01b\x01zc")
     assert bench.serial.input == b"a\x01bc"

@@ -55,7 +55,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "name": ("name[,process=name][,debug-threads=on|off]", "name of the guest"),
     "uuid": ("%08x-%04x-%04x-%04x-%012x", "UUID of the guest"),
     "rtc": ("[base=utc|localtime|date][,clock=host|rt|vm][,driftfix=none|slew]", "guest's clock"),
-    "vmd": ("guest=name[,key=value...]", "choose the program that runs as the guest"),
+    "vmd": (
+        "[guest=name[,key=value...]][,history=file][,events=on|off][,bar=on|off]"
+        "[,editor=rich|qemu]",
+        "choose the guest's program, and how the monitor is on a terminal",
+    ),
     "display": ("none|vnc=address", "what shows the screen ('-display help')"),
     "nographic": ("", "put serial port and monitor on stdin and stdout"),
     "vga": ("none|std", "graphics adapter"),
