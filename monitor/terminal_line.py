@@ -9,19 +9,14 @@ pseudo terminal count prompts. The terminal is asked nothing that it would have 
 
 from __future__ import annotations
 
-import asyncio
 import codecs
-import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from prompt_toolkit.application import Application
 from prompt_toolkit.application.current import set_app
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.data_structures import Size
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition, is_searching
-from prompt_toolkit.history import History as ToolkitHistory
 from prompt_toolkit.input.base import DummyInput
 from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyBindings, KeyPress
@@ -40,15 +35,14 @@ from prompt_toolkit.layout.processors import (
     ReverseSearchProcessor,
 )
 from prompt_toolkit.output import ColorDepth
-from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.search import accept_search, stop_search
 
 from monitor.completion import complete, usage
 from monitor.readline import LINE_BYTES
+from monitor.toolkit import Editing, Pen, PlainOutput, Recall, to_bytes, to_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-    from typing import TextIO
+    from collections.abc import Callable
 
     from prompt_toolkit.key_binding.key_processor import KeyPressEvent as Event
 
@@ -75,7 +69,6 @@ class RichEditor:
         self.secret = False
         self.history = history
         self.output = bytearray()
-        self.columns = 0  # of the last prompt: text that stands before it in its line
         self._hmp = hmp
         self._toggle_events = toggle_events
         self._bar = bar
@@ -197,14 +190,14 @@ class RichEditor:
 
     def typed(self) -> tuple[bytes, int]:
         before = self._buffer.document.text_before_cursor
-        return _bytes(self._buffer.text), len(_bytes(before))
+        return to_bytes(self._buffer.text), len(to_bytes(before))
 
     # What the terminal calls
 
     def take_over(self, line: bytes, index: int) -> None:
         """Go on with a line that another editor has drawn."""
-        before = _text(line[:index])
-        self._buffer.document = Document(before + _text(line[index:]), len(before))
+        before = to_text(line[:index])
+        self._buffer.document = Document(before + to_text(line[index:]), len(before))
         self._shown = True
         self._believe_drawn()
         self._draw()
@@ -259,7 +252,7 @@ class RichEditor:
         self._app.key_processor.process_keys()
 
     def _accept(self, buffer: Buffer) -> bool:
-        line = _bytes(buffer.text)[:LINE_BYTES]
+        line = to_bytes(buffer.text)[:LINE_BYTES]
         self._end_line()
         if not self.secret:
             self.history.add(line)
@@ -273,11 +266,11 @@ class RichEditor:
             self._end_line()
             self.output += found.columns()
             self._shown = True
-        self._buffer.insert_text(_text(found.insertion()))
+        self._buffer.insert_text(to_text(found.insertion()))
 
     def _recall(self, line: bytes | None) -> None:
         if line is not None and not self.secret:
-            text = _text(line)
+            text = to_text(line)
             self._buffer.document = Document(text, len(text))
 
     def _keys(self) -> KeyBindings:
@@ -322,99 +315,3 @@ class RichEditor:
             """On the user's terminal they are signals; behind a mux QEMU lets them pass."""
 
         return keys
-
-
-class Editing(Application[None]):
-    """What prompt_toolkit starts beside an application is done at once: nothing here waits."""
-
-    def create_background_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        try:
-            coroutine.send(None)
-        except StopIteration:
-            done.set_result(None)
-        else:
-            coroutine.close()
-            done.cancel()
-        return cast("asyncio.Task[None]", done)
-
-
-class Recall(ToolkitHistory):
-    """The monitor's history for prompt_toolkit's search; it stores nothing itself."""
-
-    def __init__(self, history: History) -> None:
-        super().__init__()
-        self._history = history
-
-    async def load(self) -> AsyncGenerator[str, None]:
-        for line in self.load_history_strings():
-            yield line
-
-    def load_history_strings(self) -> Iterable[str]:
-        """Newest first."""
-        return [_text(line) for line in self._history.lines[::-1]]
-
-    def get_strings(self) -> list[str]:
-        return list(self.load_history_strings())[::-1]
-
-    def append_string(self, string: str) -> None:
-        pass
-
-    def store_string(self, string: str) -> None:
-        pass
-
-
-class Pen:
-    """The part of a text file that prompt_toolkit writes to: the editor's output."""
-
-    encoding = "utf-8"
-
-    def __init__(self, paper: bytearray) -> None:
-        self._paper = paper
-        self._down = False
-
-    def write(self, text: str) -> None:
-        if not self._down:
-            self._paper += _bytes(text)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def put_down(self) -> Pen:
-        """For a `with`: what is drawn meanwhile does not reach the screen."""
-        return self
-
-    def __enter__(self) -> None:
-        self._down = True
-
-    def __exit__(self, *_: object) -> None:
-        self._down = False
-
-
-class PlainOutput(Vt100_Output):
-    """A terminal that is asked nothing, and put in no mode that a sudden end would leave on."""
-
-    def __init__(self, pen: Pen, size: Callable[[], tuple[int, int]]) -> None:
-        def measured() -> Size:
-            columns, rows = size()
-            return Size(rows=rows, columns=columns)
-
-        term = os.environ.get("TERM")
-        super().__init__(cast("TextIO", pen), measured, term=term, enable_cpr=False)
-
-    def enable_bracketed_paste(self) -> None:
-        """Pasted lines are run one by one, as if typed."""
-
-    def disable_bracketed_paste(self) -> None:
-        pass
-
-    def set_title(self, title: str) -> None:
-        pass
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

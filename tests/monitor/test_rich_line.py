@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pyte
 import pytest
@@ -13,6 +14,9 @@ from monitor.hmp import Hmp
 from monitor.readline import LINE_BYTES, History
 from monitor.terminal_line import RichEditor
 from tests.monitor.demo import Machine, registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 COLUMNS, ROWS = 80, 24
 KEYS = st.sampled_from(
@@ -85,55 +89,55 @@ class Table:
         return lines
 
 
-async def in_a_loop(typed: bytes) -> Table:
+@pytest.fixture(scope="module")
+def at() -> Iterator[Callable[[bytes], Table]]:
+    """Type something at a prompt: at one editor for all, for making one takes its time."""
+    with asyncio.Runner(debug=True) as runner:
+        table: list[Table] = []
+
+        async def type_(typed: bytes) -> Table:
+            if not table:
+                table.append(Table())
+            table[0].lines.clear()
+            table[0].type(typed)
+            return table[0]
+
+        yield lambda typed: runner.run(type_(typed))
+
+
+@given(typed=TYPED)
+def test_any_bytes_leave_an_editor_that_edits(at: Callable[[bytes], Table], typed: bytes) -> None:
+    at(typed)
+    # Out of whatever was begun: a paste, a quoted key, a search, a selection, a number.
+    at(b"\x1b[201~  \x07\x07\n\x07\n\x07")
+    table = at(b"\x05\x15\x15\nanswer\n")
+    table.shown()
+    assert table.lines[-1] == b"answer", table.lines[-3:]
+    assert all(len(line) <= LINE_BYTES for line in table.editor.history.lines)
+
+
+@given(text=st.text(st.characters(exclude_categories=["C"]), max_size=100))
+def test_text_comes_out_as_it_was_typed(at: Callable[[bytes], Table], text: str) -> None:
+    assert at(text.encode() + b"\n").lines == [text.encode()]
+
+
+def test_bytes_that_are_no_characters_come_out_as_they_were_typed(
+    at: Callable[[bytes], Table],
+) -> None:
+    assert at(b"\xc3\xa9\xff\xc3(\n").lines == [b"\xc3\xa9\xff\xc3("]
+
+
+async def test_a_line_longer_than_the_screen_is_wide_is_shown_whole() -> None:
     table = Table()
-    table.type(typed)
-    return table
-
-
-@given(TYPED)
-def test_any_bytes_leave_an_editor_that_edits(typed: bytes) -> None:
-    async def play() -> None:
-        table = Table()
-        table.type(typed)
-        table.shown()
-        # Out of whatever was begun: a paste, a quoted key, a search, a selection, a number.
-        table.type(b"\x1b[201~  \x07\x07\n\x07\n\x07")
-        table.type(b"\x05\x15\x15\nanswer\n")
-        assert table.lines[-1] == b"answer", table.lines[-3:]
-        assert all(len(line) <= LINE_BYTES for line in table.lines)
-
-    asyncio.run(play())
-
-
-@given(st.text(st.characters(exclude_categories=["C"]), max_size=100))
-def test_text_comes_out_as_it_was_typed(text: str) -> None:
-    async def play() -> None:
-        table = Table()
-        table.type(text.encode() + b"\n")
-        assert table.lines == [text.encode()]
-
-    asyncio.run(play())
-
-
-def test_bytes_that_are_no_characters_come_out_as_they_were_typed() -> None:
-    table = asyncio.run(in_a_loop(b"\xc3\xa9\xff\xc3(\n"))
-    assert table.lines == [b"\xc3\xa9\xff\xc3("]
-
-
-def test_a_line_longer_than_the_screen_is_wide_is_shown_whole() -> None:
-    async def play() -> None:
-        table = Table()
-        table.type(b"z" * 200)
-        assert "".join(table.shown()) == "(qemu) " + "z" * 200
-        table.type(b"\x01a\x05b\n")
-        assert table.lines == [b"a" + b"z" * 200 + b"b"]
-
-    asyncio.run(play())
+    table.type(b"z" * 200)
+    assert "".join(table.shown()) == "(qemu) " + "z" * 200
+    table.type(b"\x01a\x05b\n")
+    assert table.lines == [b"a" + b"z" * 200 + b"b"]
 
 
 @pytest.mark.parametrize("typed", [b"info \x1bOQsta", b"info sta\x1bOQ"])
-def test_a_key_for_events_leaves_the_line_alone(typed: bytes) -> None:
-    table = asyncio.run(in_a_loop(typed + b"tus\n"))
+async def test_a_key_for_events_leaves_the_line_alone(typed: bytes) -> None:
+    table = Table()
+    table.type(typed + b"tus\n")
     assert table.toggled == 1
     assert table.lines == [b"info status"]

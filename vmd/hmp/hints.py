@@ -6,7 +6,7 @@ is being typed; it gives what that word may be. Imported with the first TAB.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import qapi
 from monitor.completion import files
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     Hint = Callable[[Machine, Sequence[str]], Iterable[str]]
 
 TRANSPORTS = ("exec:", "fd:", "file:", "tcp:", "unix:", "vsock:")
-CHOICES = {"mode": "MigMode", "zero-page-detection": "ZeroPageDetection"}
 MIB = 1 << 20
 
 
@@ -34,7 +33,10 @@ def parameter_value(machine: Machine, words: Sequence[str]) -> Iterable[str]:
     if row.kind == SWITCH:
         return ("off", "on")
     if row.kind == CHOICE:
-        return qapi.load().enum(CHOICES[row.name]) if row.name in CHOICES else ()
+        schema = qapi.load()
+        declared: Any = schema.types["MigrateSetParameters"]
+        kind = next(member.type for member in declared.members if member.name == row.name)
+        return schema.enum(kind)
     value = migration.query_migrate_parameters(machine)[row.name]
     if row.kind == BANDWIDTH and isinstance(value, int):
         return (f"{value // MIB}M",) if value % MIB == 0 else (f"{value}B",)
