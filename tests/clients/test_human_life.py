@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -80,20 +81,22 @@ def test_a_driver_updates_a_machine_over_a_socket(
 
     @contextlib.contextmanager
     def opened(arguments: str) -> Iterator[Driver]:
-        socket = tmp_path / "monitor"
-        socket.unlink(missing_ok=True)
-        monitor = f"unix:{socket},server=on,wait=on"
-        command = [*argv, *shlex.split(arguments), "-monitor", monitor]
-        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as process:
-            try:
-                assert process.stderr is None
-                while not socket.exists():
-                    assert process.poll() is None
-                with driver(socket) as one:
-                    yield one
-                assert process.wait(30) == 0
-            finally:
-                process.kill()
+        path = tmp_path / "monitor"
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen(1)
+            fd = listener.fileno()
+            device = f"socket,id=m,fd={fd},server=on,wait=off"
+            command = [*argv, *shlex.split(arguments), "-chardev", device, "-mon", "m"]
+            process = subprocess.Popen(command, cwd=tmp_path, pass_fds=[fd])
+        try:
+            with driver(path) as one:
+                yield one
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.wait()
 
     story(opened)
 
