@@ -8,7 +8,7 @@ is a pause while it is not empty.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
 
@@ -25,25 +25,19 @@ DEFAULT_HOLD_MS = 10
 QUEUE_LIMIT = 1024
 """Keys and pauses beyond that are lost."""
 
-KEYBOARD, MOUSE, TABLET = ("key",), ("btn", "rel"), ("btn", "abs")
-OF_A_PC = (("QEMU PS/2 Keyboard", KEYBOARD), ("QEMU PS/2 Mouse", MOUSE))
+OF_A_PC = (("QEMU PS/2 Keyboard", ("key",)), ("QEMU PS/2 Mouse", ("btn", "rel")))
 
 
-class Taker(NamedTuple):
+class Taker:
     """A device that takes some kinds of events, and its number; `owner` is None for a board's."""
 
-    number: int
-    name: str
-    kinds: tuple[str, ...]
-    owner: object
+    __slots__ = ("kinds", "name", "number", "owner")
 
-    @property
-    def is_mouse(self) -> bool:
-        return "btn" in self.kinds
-
-    @property
-    def is_absolute(self) -> bool:
-        return "abs" in self.kinds
+    def __init__(self, number: int, name: str, kinds: tuple[str, ...], owner: object) -> None:
+        self.number = number
+        self.name = name
+        self.kinds = kinds
+        self.owner = owner
 
 
 class Input:
@@ -81,7 +75,7 @@ class Input:
         """Make a mouse the one that gets what happens; QmpError if there is none such."""
         for taker in self.takers:
             if taker.number == index:
-                if not taker.is_mouse:
+                if "btn" not in taker.kinds:
                     raise QmpError(f"Input device '{taker.name}' is not a mouse")
                 self.takers.remove(taker)
                 self.takers.insert(0, taker)

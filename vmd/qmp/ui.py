@@ -67,13 +67,13 @@ def _create(machine: Machine, filename: str) -> int:
 
 
 def query_mice(machine: Machine) -> list[dict[str, object]]:
-    mice = [taker for taker in machine.input.takers if taker.is_mouse]
+    mice = [taker for taker in machine.input.takers if "btn" in taker.kinds]
     return [
         {
             "name": mouse.name,
             "index": mouse.number,
             "current": mouse is mice[0],
-            "absolute": mouse.is_absolute,
+            "absolute": "abs" in mouse.kinds,
         }
         for mouse in reversed(mice)
     ]
