@@ -43,6 +43,14 @@ def first_left(keys: Iterable[str], removed: Iterable[str]) -> str:
     return table.first()
 
 
+def table_order(keys: Iterable[str]) -> list[str]:
+    """Keys, given in the order of their insertion, as a GHashTable walks them."""
+    table = _HashTable()
+    for key in keys:
+        table.insert(key)
+    return [slot for slot in table.slots if isinstance(slot, str)]
+
+
 def _as_c(key: str) -> bytes:
     """A string as QEMU holds it: modified UTF-8."""
     return key.encode("utf-8", "surrogatepass").replace(b"\0", b"\xc0\x80")

@@ -54,10 +54,10 @@ WHOLE_ADDRESS_SPACE = (1 << 64) - 1
 def compose(machine: Machine, *, whole: bool = False) -> Object:
     """The root of the tree that the machine is now; `whole` with all that boards consist of."""
     root = Object("container", "/")
-    board = root.add("machine", machine.board.name + types.MACHINE_SUFFIX, _board(machine))
-    root.add("backend", "container")
     objects = root.add("objects", "container")
     chardevs = root.add("chardevs", "container")
+    board = root.add("machine", machine.board.name + types.MACHINE_SUFFIX, _board(machine))
+    root.add("backend", "container")
     peripherals = {name: board.add(name, "container") for name in PERIPHERALS}
     unattached = board.add("unattached", "container")
     memory = unattached.add("system[0]", "memory-region", _system_memory())

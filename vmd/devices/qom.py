@@ -59,8 +59,13 @@ class Object:
         """Names and types of all properties; children are properties too."""
         for name, property_ in self._all().items():
             yield name, property_.type
-        for name, child in self.children.items():
-            yield name, f"child<{child.type}>"
+        names = list(self.children)
+        if self.type == "container":
+            from qapi.order import table_order
+
+            names = table_order(names)[::-1]
+        for name in names:
+            yield name, f"child<{self.children[name].type}>"
 
     def get(self, name: str) -> object:
         if name in self.children:

@@ -5,11 +5,12 @@ Observed from the realize functions of QEMU 10.0.2's devices.
 
 from __future__ import annotations
 
+import os
 from functools import cache as once
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
-from vmd.devices import processors, slots
+from vmd.devices import processors, slots, values
 
 if TYPE_CHECKING:
     from vmd.devices.bus import Device
@@ -83,10 +84,22 @@ def finish(machine: Machine, devices: Devices, device: Device) -> None:
         machine.networks.plug(device)
     elif device.type.name in _INPUTS:
         machine.input.add(*_INPUTS[device.type.name], device)
+    elif device.type.name == "vmgenid":
+        if "guid" not in device.given or device.values["guid"] == values.AUTO:
+            device.values["guid"] = _some_guid()
     elif device.type.name in WATCHDOGS:
         from vmd.devices.watchdog import Watchdog
 
         device.state = Watchdog(machine)
+
+
+def _some_guid() -> str:
+    """A random one, marked as such."""
+    digits = bytearray(os.urandom(16))
+    digits[6] = digits[6] & 0x0F | 0x40
+    digits[8] = digits[8] & 0x3F | 0x80
+    text = digits.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def undo(machine: Machine, devices: Devices, device: Device) -> None:

@@ -24,6 +24,8 @@ ENUMS: dict[str, tuple[str, ...]] = {
     "PCIELinkWidth": ("1", "2", "4", "8", "12", "16", "32"),
 }
 _BITS = {"uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
+AUTO = "auto"
+_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _MAC = r"[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5}"
 _ADDRESS = r"(?:0[xX])?([0-9a-fA-F]+)(?:\.(?:0[xX])?([0-9a-fA-F]+))?"
 
@@ -54,6 +56,10 @@ def judge(kind: DeviceType, info: PropertyInfo, value: object) -> object:
     word = _text(name, value)
     if kind.name == "vfio-pci" and name == "host":
         return _host_address(kind, word)
+    if kind.name == "vmgenid" and name == "guid":
+        if word != AUTO and re.fullmatch(_UUID, word) is None:
+            raise unfit(kind, name, word)
+        return word.lower()
     if name == "mac" and re.fullmatch(_MAC, word) is None:
         raise unfit(kind, name, word)
     return word

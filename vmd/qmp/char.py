@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from monitor.server import QmpMonitor
+    from vmd.chardev import Chardev
     from vmd.chardev.registry import Chardevs
     from vmd.machine import Machine
 
@@ -24,8 +25,16 @@ def query_chardev(machine: Machine) -> list[dict[str, object]]:
             "filename": chardev.filename,
             "frontend-open": chardev.frontend_open,
         }
-        for chardev in (machine.chardevs.values() if machine.chardevs is not None else ())
+        for chardev in _as_walked(machine)
     ]
+
+
+def _as_walked(machine: Machine) -> list[Chardev]:
+    """The devices as QEMU meets them: each is put in front of those before it."""
+    from qapi.order import table_order
+
+    by_label = {chardev.label: chardev for chardev in _chardevs(machine).values()}
+    return [by_label[label] for label in reversed(table_order(by_label))]
 
 
 def query_chardev_backends(machine: Machine) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vmd.devices.balloon import Balloon
     from vmd.devices.board import Board
     from vmd.machine import Machine
+    from vmd.memory.backends import MemoryBackend
 
 MEMDEV_PROPERTIES = ("merge", "dump", "prealloc", "share", "reserve", "policy", "host-nodes")
 DEFAULT_CPU_TYPE = "qemu64-x86_64-cpu"
@@ -106,8 +107,17 @@ def query_memdev(machine: Machine) -> list[dict[str, object]]:
             "size": backend.size,
             **{key: backend.properties[key] for key in MEMDEV_PROPERTIES},
         }
-        for name, backend in machine.backends.items()
+        for name, backend in _as_walked(machine)
     ]
+
+
+def _as_walked(machine: Machine) -> list[tuple[str, MemoryBackend]]:
+    """The memory backends as QEMU meets them: each is put in front of those before it."""
+    from qapi.order import table_order
+
+    names = table_order([*machine.backends, *machine.objects])
+    backends = machine.backends
+    return [(name, backends[name]) for name in reversed(names) if name in backends]
 
 
 def query_memory_size_summary(machine: Machine) -> dict[str, object]:
@@ -135,6 +145,9 @@ def _balloon(machine: Machine) -> Balloon:
 
 
 def query_vm_generation_id(machine: Machine) -> dict[str, object]:
+    for device in machine.devices.users() if machine.board.has_cpus else ():
+        if device.type.name == "vmgenid":
+            return {"guid": device.values["guid"]}
     raise QmpError("VM Generation ID device not found")
 
 

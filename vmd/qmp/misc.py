@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from monitor.server import QmpMonitor
+    from vmd.devices.objects import IOThread
     from vmd.machine import Machine
 
     RunLine = Callable[..., Any]
@@ -32,8 +33,17 @@ def query_iothreads(machine: Machine) -> list[dict[str, object]]:
             "thread-id": thread.thread_id,
             **{name: thread.parameters[name] for name in told},
         }
-        for thread in machine.iothreads()
+        for thread in _as_walked(machine)
     ]
+
+
+def _as_walked(machine: Machine) -> list[IOThread]:
+    """The I/O threads as QEMU meets them in its table of objects."""
+    from qapi.order import table_order
+
+    threads = {thread.id: thread for thread in machine.iothreads()}
+    names = table_order([*machine.backends, *machine.objects])
+    return [threads[name] for name in names if name in threads]
 
 
 def stop(machine: Machine) -> None:

@@ -164,3 +164,38 @@ def ports_that_are_listened_to(stage: Stage) -> None:
 
     machine.qmp.execute("query-chardev", view=by_label)
     leave(machine)
+
+
+def the_machines_generation(stage: Stage) -> None:
+    guid = "324E6EAF-d1d1-4bf6-bf41-b9bb6c91fb87"
+    for device in ("", f"-device vmgenid,guid={guid},id=g", "-device vmgenid,guid=auto,id=g"):
+        machine = stage.start(f"{PC} {device}")
+        view = (lambda told: len(told["guid"])) if "auto" in device else (lambda told: told)
+        machine.qmp.execute("query-vm-generation-id", view=view)
+        if device:
+            place = {"path": "/machine/peripheral/g", "property": "guid"}
+            machine.qmp.execute("qom-get", place, view=len)
+        leave(machine)
+    stage.refused(f"{PC} -device vmgenid,guid=nobody")
+
+
+def lists_in_the_order_of_tables(stage: Stage) -> None:
+    machine = stage.start(NONE)
+    names = [f"m{number * number:o}" for number in range(12)]
+    for name in names:
+        memory = {"qom-type": "memory-backend-ram", "id": name, "size": 4096}
+        machine.qmp.execute("object-add", memory, quietly=True)
+        device = {"id": name, "backend": {"type": "null", "data": {}}}
+        machine.qmp.execute("chardev-add", device, quietly=True)
+    for name in names:
+        thread = {"qom-type": "iothread", "id": f"thread-of-{name}"}
+        machine.qmp.execute("object-add", thread, quietly=True)
+    for path in ("/", "/objects", "/chardevs"):
+        machine.qmp.execute("qom-list", {"path": path}, view=lambda told: [p["name"] for p in told])
+    for command, key in (
+        ("query-memdev", "id"),
+        ("query-chardev", "label"),
+        ("query-iothreads", "id"),
+    ):
+        machine.qmp.execute(command, view=lambda told, key=key: [one[key] for one in told])
+    leave(machine)
