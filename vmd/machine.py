@@ -180,6 +180,8 @@ class Machine:
             # QEMU sends RESUME and aborts; a machine that can be asked again serves better.
             self.runstate.become(target)
         self.runstate.was_suspended = False
+        if self._nodes is not None:
+            self._nodes.activate(True)
         self.events.emit("RESUME")
         self.runstate.become(target)
         self._trace_notify(running=True)
@@ -418,7 +420,9 @@ class Machine:
         if self._nodes is None:
             from vmd.block.nodes import Nodes
 
-            self._nodes = Nodes(self.open_file)
+            self._nodes = Nodes(
+                self.open_file, lambda: self.runstate.state is not RunState.INMIGRATE
+            )
         return self._nodes
 
     @property
@@ -436,6 +440,11 @@ class Machine:
         from vmd.announce import Announcements
 
         return Announcements(self)
+
+    def gone(self) -> None:
+        """It lives elsewhere now, and its images are that one's."""
+        if self._nodes is not None:
+            self._nodes.activate(False)
 
     def arrived(self, options: Mapping[str, object]) -> None:
         """A migration has come in: devices know its guest, and tell the network where they are.

@@ -28,7 +28,7 @@ def node_info(node: Node, *, flat: bool = False) -> dict[str, Any]:
         "ro": node.read_only,
         "drv": node.driver,
         "backing_file_depth": _depth(node),
-        "active": True,
+        "active": node.active,
         "encrypted": False,
         "detect_zeroes": node.options.get("detect-zeroes", "off"),
         **dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0),

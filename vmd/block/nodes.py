@@ -30,7 +30,7 @@ class Node:
     """One node. `parents` are the nodes and devices that use it, by what they call themselves."""
 
     __slots__ = (
-        *("_fd", "backing", "driver", "file", "filename", "header", "name"),
+        *("_fd", "active", "backing", "driver", "file", "filename", "header", "name"),
         *("options", "parents", "read_only", "virtual_size", "write_threshold"),
     )
 
@@ -46,6 +46,9 @@ class Node:
         self.virtual_size = 0
         self.write_threshold = 0  # kept for who sets it: no guest of ours writes
         self.parents: list[Any] = []
+        self.active = (
+            True  # the image is this machine's, and not that of one it migrates to or from
+        )
         self._fd = -1
 
     def open(self, path: str, open_file: OpenFile) -> None:
@@ -141,10 +144,16 @@ class Loan:
 class Nodes:
     """All nodes of a machine, by name; those without a name of the user's get one."""
 
-    def __init__(self, open_file: OpenFile) -> None:
+    def __init__(self, open_file: OpenFile, begin_active: Callable[[], bool]) -> None:
         self._open_file = open_file
+        self._begin_active = begin_active
         self.by_name: dict[str, Node] = {}
         self._count = 0
+
+    def activate(self, active: bool) -> None:
+        """All images are this machine's from now on, or another's."""
+        for node in self.by_name.values():
+            node.active = active
 
     def add(self, options: Mapping[str, Any]) -> Node:
         """Make a node from the schema's BlockdevOptions; QmpError if it cannot be."""
@@ -221,6 +230,7 @@ class Nodes:
             if name in self.by_name:
                 raise QmpError(f"Duplicate nodes with node-name='{name}'")
         node = Node(str(options["driver"]), name, options)
+        node.active = self._begin_active()
         try:
             self._open(node, options)
         except BaseException:

@@ -33,6 +33,7 @@ class Handover:
     def give_away(self) -> None:
         """It lives elsewhere."""
         if self._vm.runstate.state is RunState.FINISH_MIGRATE:
+            self._vm.gone()
             self._vm.runstate.become(RunState.POSTMIGRATE)
 
     def take_back(self) -> None:

@@ -21,12 +21,14 @@ CAPABILITIES = (
     "events",
     "return-path",
     "pause-before-switchover",
+    "late-block-activate",
     "x-ignore-shared",
     "validate-uuid",
     "switchover-ack",
     "mapped-ram",
 )
-"""In QEMU's order."""
+"""In QEMU's order. late-block-activate tells what happens in any case since QEMU 10.0: images wait
+for the guest to run."""
 
 CONFLICTS = (("mapped-ram", "xbzrle", "Mapped-ram migration is incompatible with xbzrle"),)
 """Two capabilities that cannot both be on, and what is said about them; in the order of checks."""

@@ -233,3 +233,65 @@ def devices_of_a_host_that_are_refused(stage: Stage) -> None:
     stage.refused(f"{Q35} -device vfio-pci,host=01:00.0,enable-migration=maybe")
     stage.refused(f"{Q35} -device vhost-scsi-pci")
     stage.refused("-machine none -device vfio-pci,host=01:00.0")
+
+
+DISK = (
+    "-blockdev file,node-name=file,filename=image -blockdev raw,node-name=disk,file=file"
+    " -device virtio-blk-pci,drive=disk"
+)
+
+
+def _owner(machine: Machine) -> None:
+    machine.qmp.execute(
+        "query-named-block-nodes",
+        view=lambda nodes: [(node["node-name"], node["active"]) for node in nodes],
+    )
+
+
+def _with_disk(stage: Stage, *arguments: str) -> Machine:
+    with stage.file("image").open("ab") as image:
+        image.truncate(1 << 20)
+    machine = stage.start(" ".join((Q35, DISK, *arguments)))
+    capabilities(machine, "events")
+    _owner(machine)
+    return machine
+
+
+def images_of_a_machine_that_migrates_away(stage: Stage) -> None:
+    machine = _with_disk(stage)
+    for uri in ("file:none/vm.state", "file:vm.state"):
+        machine.qmp.execute("migrate", {"uri": uri})
+        settle(machine, "failed" if "none" in uri else "completed")
+        _owner(machine)
+    machine.qmp.execute("blockdev-add", {"driver": "null-co", "node-name": "new"})
+    _owner(machine)
+    machine.qmp.execute("cont")
+    _owner(machine)
+    leave(machine)
+    machine = _with_disk(stage)
+    capabilities(machine, "pause-before-switchover")
+    machine.qmp.execute("migrate", {"uri": "file:vm.state"})
+    machine.qmp.wait("MIGRATION", status="pre-switchover")
+    _owner(machine)
+    machine.qmp.execute("migrate_cancel")
+    settle(machine, "cancelled")
+    _owner(machine)
+    leave(machine)
+
+
+def images_of_a_machine_that_arrives(stage: Stage) -> None:
+    source = _with_disk(stage)
+    source.qmp.execute("migrate", {"uri": "file:vm.state"})
+    settle(source)
+    leave(source)
+    for names in ((), ("late-block-activate",)):
+        for arguments in ("", "-S"):
+            machine = _with_disk(stage, "-incoming defer", arguments)
+            capabilities(machine, "events", *names)
+            machine.qmp.execute("blockdev-add", {"driver": "null-co", "node-name": "new"})
+            machine.qmp.execute("migrate-incoming", {"uri": "file:vm.state"})
+            machine.qmp.wait("MIGRATION", status="completed")
+            _owner(machine)
+            machine.qmp.execute("cont")
+            _owner(machine)
+            leave(machine)
