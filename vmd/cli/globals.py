@@ -29,6 +29,10 @@ CAPABILITIES = {
     "mapped-ram": "mapped-ram",
 }
 PARAMETERS = {
+    "announce-initial": "announce-initial",
+    "announce-max": "announce-max",
+    "announce-rounds": "announce-rounds",
+    "announce-step": "announce-step",
     "x-throttle-trigger-threshold": "throttle-trigger-threshold",
     "x-cpu-throttle-initial": "cpu-throttle-initial",
     "x-cpu-throttle-increment": "cpu-throttle-increment",

@@ -98,6 +98,20 @@ def numbers_that_the_parameters_take(stage: Stage) -> None:
     leave(machine)
 
 
+def numbers_given_as_globals(stage: Stage) -> None:
+    for option in (
+        "announce-rounds=1001",
+        "announce-step=0",
+        "announce-max=abc",
+        "x-announce-max=1",
+    ):
+        stage.refused(f"{NICS} -global migration.{option}")
+    options = ("announce-initial=1k", "announce-max=2000", "announce-rounds=9", "announce-step=7")
+    machine = stage.start(f"{NICS} -S {' '.join(f'-global migration.{o}' for o in options)}")
+    machine.qmp.execute("query-migrate-parameters", optional=True)
+    leave(machine)
+
+
 def _arrives(stage: Stage, arguments: str, **parameters: int) -> None:
     source = stage.start(f"{NICS} -S")
     capabilities(source, "events")
