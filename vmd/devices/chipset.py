@@ -11,6 +11,8 @@ from vmd.devices import catalog, realize, rtc
 from vmd.devices.bus import Bus, Device
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmd.devices.board import Board
     from vmd.devices.plugging import Devices
 
@@ -75,7 +77,26 @@ CHIPSETS = {
 }
 
 
-def add_board_devices(devices: Devices, board: Board, cpus: int, *, with_defaults: bool) -> None:
+# What a property of a q35 takes away: parts that are here, and how many devices with a number in
+# front of them.
+_SWITCHES = {"sata": ("ich9-ahci",), "smbus": ("ICH9-SMB",)}
+_IN_FRONT = {
+    "hpet": {"hpet"},
+    "i8042": {"i8042", "port92", "vmmouse", "vmport"},
+    "pit": {"pcspk", "pit"},
+    "vmport": {"vmmouse", "vmport"},
+}
+_LAST_BRIDGE = 3
+
+
+def add_board_devices(
+    devices: Devices,
+    board: Board,
+    cpus: int,
+    properties: Mapping[str, object],
+    *,
+    with_defaults: bool,
+) -> None:
     """Put the board's own devices on the main system bus."""
     chipset = CHIPSETS.get(board.alias or "")
     if chipset is None:
@@ -87,8 +108,15 @@ def add_board_devices(devices: Devices, board: Board, cpus: int, *, with_default
     path = f"{chipset.path}/{chipset.bus}"
     root = Bus(chipset.bus_type, chipset.bus, path, host, hotpluggable=chipset.hotpluggable)
     host.buses.append(root)
+    off = {name for name, value in properties.items() if value in (False, "off")}
+    before = cpus - 1
+    behind = before - len(set().union(*(_IN_FRONT[name] for name in off & _IN_FRONT.keys())))
     for part in (*chipset.parts, *(chipset.defaults if with_defaults else ())):
-        _add_part(devices, part, root, cpus - 1)
+        if any(name in off and part.type in kinds for name, kinds in _SWITCHES.items()):
+            behind -= 1
+            continue
+        is_behind = board.alias == "q35" and isinstance(part.at, int) and part.at > _LAST_BRIDGE
+        _add_part(devices, part, root, behind if is_behind else before)
 
 
 def _add_part(devices: Devices, part: Part, root: Bus, cpus: int) -> None:

@@ -73,7 +73,10 @@ def _add_cpus(found: list[Group], cpus: list[int]) -> None:
 
 
 def _take_away(found: list[Group], machine: Machine) -> None:
-    gone = {name for kind in trees.absent(machine) for name in _REGIONS_OF.get(kind, ())}
+    kinds = trees.absent(machine)
+    gone = {name for kind in kinds for name in _REGIONS_OF.get(kind, ())}
+    # What a function sees of memory bears the name of its type.
+    found[:] = [group for group in found if not kinds.issuperset(group["names"])]
 
     def without(regions: list[Region]) -> list[Region]:
         kept = [region for region in regions if region[NAME] not in gone]

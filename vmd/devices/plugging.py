@@ -48,7 +48,13 @@ class Devices:
         self.used_globals: set[tuple[str, str, str]] = set()
         from vmd.devices.chipset import add_board_devices
 
-        add_board_devices(self, machine.board, machine.cpus, with_defaults=machine.has_default_nic)
+        add_board_devices(
+            self,
+            machine.board,
+            machine.cpus,
+            machine.properties,
+            with_defaults=machine.has_default_nic,
+        )
 
     def all(self) -> Iterator[Device]:
         """Every device, in the order of the tree."""

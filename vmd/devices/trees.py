@@ -48,6 +48,8 @@ _PARTS = {
     "hpet": ("hpet",),
     "i8042": ("i8042", "port92", "ps2-kbd", "ps2-mouse", "vmport", "vmmouse"),
     "pit": ("isa-pit", "isa-pcspk"),
+    "sata": ("ich9-ahci",),
+    "smbus": ("ICH9-SMB", "smbus-eeprom"),
     "vmport": ("vmport", "vmmouse"),
 }
 
@@ -72,6 +74,8 @@ def categories() -> list[tuple[str, list[str]]]:
 def absent(machine: Machine) -> set[str]:
     """The types of the board's devices that this machine does without."""
     off = [name for name in _PARTS if machine.properties.get(name) in (False, "off")]
+    if machine.board.alias == "pc":
+        off = [name for name in off if name not in ("sata", "smbus")]  # it does not listen to them
     return {kind for name in off for kind in _PARTS[name]}
 
 
