@@ -120,6 +120,7 @@ class HmpSession:
         else:
             if self._holds is FREE:
                 self._editor.leave()
+            self.status("")
             self._parting = self.take_output()
             self._holds |= Hold.ELSEWHERE
 

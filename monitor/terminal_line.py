@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from monitor.readline import History
 
 
+ROWS_FOR_BAR = 4  # on a lower terminal the line needs all that there is
+
+
 class RichEditor:
     """A hmp_session.Editor on a terminal of `size()` columns and rows.
 
@@ -126,7 +129,8 @@ class RichEditor:
         )
 
     def _explains(self) -> bool:
-        return self._bar and not self.secret and bool(self._bar_text())
+        has_room = self._app.output.get_size().rows >= ROWS_FOR_BAR
+        return self._bar and has_room and not self.secret and bool(self._bar_text())
 
     def _bar_text(self) -> str:
         return usage(self._hmp, self._buffer.text)

@@ -54,13 +54,13 @@ TYPED = st.lists(st.one_of(KEYS, st.binary(max_size=6)), max_size=60).map(b"".jo
 class Table:
     """An editor, the screen that it draws on, and the lines that came of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: int = COLUMNS, rows: int = ROWS) -> None:
         self.toggled = 0
         hmp = Hmp(registry(), Machine(), lambda text: None)
-        self.editor = RichEditor(hmp, History(), lambda: (COLUMNS, ROWS), self._toggle)
+        self.editor = RichEditor(hmp, History(), lambda: (columns, rows), self._toggle)
         self.editor.prompt = b"(qemu) "
         self.lines: list[bytes] = []
-        self._screen = pyte.Screen(COLUMNS, ROWS)
+        self._screen = pyte.Screen(columns, rows)
         self._screen.set_mode(pyte.modes.LNM)
         self._stream = pyte.ByteStream(self._screen)
         self._prompt()
@@ -141,3 +141,13 @@ async def test_a_key_for_events_leaves_the_line_alone(typed: bytes) -> None:
     table.type(typed + b"tus\n")
     assert table.toggled == 1
     assert table.lines == [b"info status"]
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(1, 1), (3, 2), (10, 3), (12, 5), (500, 1)])
+async def test_the_smallest_terminal_takes_lines(columns: int, rows: int) -> None:
+    table = Table(columns, rows)
+    table.type(b"info status and more\x01X\x05Y")
+    assert not any("small" in line for line in table.shown())
+    table.type(b"\x12sta\x07\n")
+    assert table.lines == [b"Xinfo status and moreY"]
+    table.shown()
