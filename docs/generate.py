@@ -123,11 +123,18 @@ def draw_jobs() -> str:
     return draw_table(TRANSITIONS, "undefined")
 
 
+def draw_virsh() -> str:
+    from tests.clients.libvirt.matrix import table
+
+    return "\n".join(table())
+
+
 PICTURES: dict[str, Callable[[], str]] = {
     "imports": draw_imports,
     "runstate": draw_runstate,
     "migration-status": draw_migration,
     "jobs": draw_jobs,
+    "virsh": draw_virsh,
     "hmp-coverage": hmp_reference.coverage,
     "hmp-reference": hmp_reference.reference,
     "qmp-coverage": coverage,

@@ -14,6 +14,7 @@ ACTION = OptionList(
 )
 ADD_FD = OptionList("add-fd", None, {"fd": "number", "set": "number", "opaque": "str"})
 DEVICE = OptionList("device", "driver")
+DRIVE = OptionList("drive", None)
 GLOBAL = OptionList("global", None, dict.fromkeys(("driver", "property", "value"), "str"))
 MEMORY = OptionList(
     "memory", "size", {"size": "size", "slots": "number", "maxmem": "size"}, merge=True

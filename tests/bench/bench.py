@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from tests.bench import human, live
+from tests.bench import human, live, managed
 from tests.bench.subject import Session, session, warm_memory
 from tests.differential.stage import find_qemu, find_vmd
 
@@ -38,7 +38,9 @@ class Measure(NamedTuple):
     """One row: what is measured, in which unit, and how far vmd's may be from QEMU's.
 
     `limit` bounds vmd / QEMU: from above, or (`at_least`) from below; with `absolute` it bounds vmd
-    alone. `take` measures one program once and may yield several values.
+    alone. `take` measures one program once and may yield several values, or none where
+    the host cannot offer what it needs. `turns` is how often it is asked, after once to warm up
+    (none if it is asked only once).
     """
 
     name: str
@@ -48,6 +50,7 @@ class Measure(NamedTuple):
     aim: str
     take: Callable[[list[str], Path], Iterator[float]]
     absolute: bool = False
+    turns: int = RUNS
 
 
 def start(argv: list[str], _: Path) -> Iterator[float]:
@@ -197,6 +200,9 @@ MEASURES = (
     Measure("precopy, 64 GiB, 1 % touched", "ms", 0.2, False, "", live.sparse),
     Measure("from STOP here to RESUME there", "ms", 1, False, "", live.downtime),
     Measure("answers during precopy / in peace", "×", 2, False, "", live.answers_meanwhile),
+    Measure("virsh start → running", "ms", 1.2, False, "1", managed.start),
+    Measure("fifty domains started", "s", 1.2, False, "1", managed.fifty, turns=1),
+    Measure("memory of each of fifty", "MiB", 0.45, False, "0.33", managed.memory, turns=1),
 )
 
 
@@ -222,20 +228,25 @@ def measure(
     """(measure, program) → median; programs take turns, the first turn is not counted."""
     medians = {}
     with Progress(transient=True) as progress:
-        task = progress.add_task("measuring", total=len(measures) * (RUNS + 1))
+        task = progress.add_task("measuring", total=sum(_rounds(one) for one in measures))
         for one in measures:
             values: dict[str, list[float]] = {name: [] for name in programs}
-            for turn in range(RUNS + 1):
+            for turn in range(_rounds(one)):
                 for name, argv in programs.items():
                     try:
                         taken = list(one.take(argv, place))
                     except (OSError, RuntimeError) as error:
                         raise SystemExit(f"{name}: {one.name}: {error!r}") from error
-                    values[name] += taken if turn else []
+                    values[name] += taken if turn or one.turns == 1 else []
                 progress.advance(task)
             for name, found in values.items():
-                medians[one.name, name] = statistics.median(found)
+                if found:
+                    medians[one.name, name] = statistics.median(found)
     return medians
+
+
+def _rounds(one: Measure) -> int:
+    return one.turns + 1 if one.turns > 1 else 1
 
 
 def table(

@@ -74,7 +74,6 @@ def judge(argv: Sequence[str]) -> tuple[int, str, str]:
             ports.port_of(port, "serial", index, report)
         for index, port in enumerate(config.parallels):
             ports.port_of(port, "parallel", index, report)
-        settle.check_images(config, report)
         cpus.check_cpu(config, report)
         cpus.numa_nodes(config, report)
     except Quit as end:

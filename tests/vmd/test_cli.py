@@ -263,18 +263,6 @@ def test_options_may_start_with_two_dashes_and_are_quoted_as_typed() -> None:
     )
 
 
-def test_a_word_that_is_no_option_is_a_disk_image_that_must_exist() -> None:
-    assert judge([*NONE, "disk.img"])[2] == (
-        "qemu-system-x86_64: disk.img: Could not open 'disk.img': No such file or directory\n"
-    )
-
-
-def test_no_board_has_a_bus_for_a_disk_image() -> None:
-    assert judge([*NONE, __file__])[2] == (
-        f"qemu-system-x86_64: {__file__}: machine type does not support if=ide,bus=0,unit=0\n"
-    )
-
-
 def test_all_options_are_looked_at_before_the_first_one_acts() -> None:
     assert judge(["-version", "-m"]) == (1, "", "qemu-system-x86_64: -m: requires an argument\n")
 

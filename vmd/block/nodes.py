@@ -161,8 +161,18 @@ class Nodes:
             raise QmpError("'node-name' must be specified for the root node")
         return self._make(options)
 
-    def open(self, filename: str, driver: str | None, *, read_only: bool) -> Node:
-        """Make a node of a file, which goes when its user does; a driver is found out if needed."""
+    def open(
+        self,
+        filename: str,
+        driver: str | None,
+        *,
+        read_only: bool,
+        more: Mapping[str, Any] | None = None,
+    ) -> Node:
+        """Make a node of a file, which goes when its user does; a driver is found out if needed.
+
+        `more` are other members of the schema's BlockdevOptions.
+        """
         if driver is not None and driver not in DRIVERS:
             raise QmpError(f"Unknown driver '{driver}'")
         bottom = {"driver": "file", "filename": filename, "read-only": read_only}
@@ -170,7 +180,8 @@ class Nodes:
         found = driver or ("qcow2" if file.read(0, 4) == image.MAGIC else "raw")
         if found == "file":
             return file
-        return self._make({"driver": found, "file": file.name, "read-only": read_only})
+        top = {"driver": found, "file": file.name, "read-only": read_only}
+        return self._make(top | dict(more or {}))
 
     def release(self, node: Node) -> None:
         """Somebody has let go of a node: one that was made for him alone goes."""

@@ -186,6 +186,6 @@ class Config:
         self.trace: list[str] = []  # patterns of events, in order, with `-` in front to switch off
         self.trace_file: str | None = None
         self.memory_lock = "off"  # "on", "off" or "on-fault"
-        self.images: list[str] = []  # words that are no options: disk images
+        self.drives: list[Request] = []
         self.vmd: dict[str, str] = {}  # -vmd guest=NAME[,key=value…]
         self.terminal: dict[str, str] = {}  # -vmd history=…,events=…: the monitor on a terminal

@@ -25,7 +25,7 @@ from vmd.cli.build import begin_machine, finish_machine
 from vmd.cli.cpus import check_cpu, set_numa_node
 from vmd.cli.plug import add_devices, add_fd, open_displays
 from vmd.cli.report import Quit
-from vmd.cli.settle import check_images, choose_machine, settle
+from vmd.cli.settle import choose_machine, settle
 from vmd.cli.signals import SignalWatch
 from vmd.clock import RealClock
 from vmd.fdset import FdSets
@@ -88,7 +88,6 @@ class Daemon:
                 with self._report.at(request.where):
                     await self._open_chardev(request)
             settle(self._config, self._report)
-            check_images(self._config, self._report)
             qtest = await self._open_qtest()
             machine, setup = begin_machine(
                 self._config, self._report, self._clock, self._fdsets, self._end, self._tracer

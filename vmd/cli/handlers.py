@@ -154,6 +154,23 @@ def blockdev(state: Parsing, where: str, arg: str) -> None:
     state.config.blockdevs.append(ObjectRequest(where, properties))
 
 
+def drive(state: Parsing, where: str, arg: str) -> None:
+    state.config.drives.append(Request(where, state.options(lists.DRIVE, where, arg)))
+
+
+def disk(state: Parsing, where: str, arg: str) -> None:
+    """-hda to -hdd, and a word that is no option."""
+    option = where.partition(" ")[0] if where.startswith("-") else "-hda"
+    place = str("abcd".index(option[-1]))
+    pairs = (("file", arg), ("media", "disk"), ("index", place))
+    state.config.drives.append(Request(where, Options(None, pairs)))
+
+
+def cdrom(state: Parsing, where: str, arg: str) -> None:
+    pairs = (("file", arg), ("media", "cdrom"), ("index", "2"))
+    state.config.drives.append(Request(where, Options(None, pairs)))
+
+
 def netdev(state: Parsing, where: str, arg: str) -> None:
     if arg.startswith("{"):
         properties = _from_schema(state, "Netdev", "type", arg)

@@ -45,14 +45,14 @@ def parse(
     report = report or Report(program_name(argv))
     config = Config(report.program)
     state = Parsing(config, report, load)
-    for option, where, argument in _scan(argv, report, config.images):
+    for option, where, argument in _scan(argv, report):
         with report.at(where):
             option.handle(state, where, argument)
     _fill_in_defaults(state)
     return config
 
 
-def _scan(argv: Sequence[str], report: Report, images: list[str]) -> list[tuple[Option, str, str]]:
+def _scan(argv: Sequence[str], report: Report) -> list[tuple[Option, str, str]]:
     """(option, how it was written, its argument) for each; Quit where one is wrong.
 
     A word that is no option is a disk image, as in QEMU.
@@ -61,7 +61,7 @@ def _scan(argv: Sequence[str], report: Report, images: list[str]) -> list[tuple[
     words = iter(argv[1:])
     for word in words:
         if word[:1] != "-":
-            images.append(word)
+            found.append((OPTIONS["hda"], word, word))
             continue
         option = OPTIONS.get(word.removeprefix("-").removeprefix("-"))
         if option is None:

@@ -9,6 +9,7 @@ from qapi.error import QmpError
 
 if TYPE_CHECKING:
     from vmd.cli.config import Config
+    from vmd.cli.drives import Wanted
     from vmd.cli.report import Report
     from vmd.fdset import FdSets
     from vmd.machine import Machine
@@ -26,9 +27,16 @@ def add_devices(machine: Machine, config: Config, report: Report) -> None:
         with report.at(request.where):
             machine.networks.add(request.properties, {})
     machine.warn = lambda text: report.warning(text, report.place)
-    for device in sorted(config.devices, key=lambda each: each.is_json):
-        with report.at(device.where):
-            machine.devices.add(device.options, hotplug=False)
+    drives = _open_drives(machine, config, report)
+    for is_json in (False, True):
+        for device in config.devices:
+            if device.is_json is is_json:
+                with report.at(device.where):
+                    machine.devices.add(device.options, hotplug=False)
+        if drives and not is_json:
+            from vmd.cli.drives import plug_virtio
+
+            plug_virtio(machine, drives, report)
     for netdev in machine.networks.by_name.values() if config.netdevs else ():
         if netdev.user is None:
             report.warning(f"netdev {netdev.name} has no peer")
@@ -37,6 +45,14 @@ def add_devices(machine: Machine, config: Config, report: Report) -> None:
             if rule not in machine.devices.used_globals:
                 driver, name, value = rule
                 report.warning(f"global {driver}.{name}={value} not used")
+
+
+def _open_drives(machine: Machine, config: Config, report: Report) -> list[Wanted]:
+    if not config.drives:
+        return []
+    from vmd.cli.drives import open_drives
+
+    return open_drives(machine, config, report)
 
 
 def open_displays(machine: Machine, config: Config, report: Report) -> None:

@@ -6,7 +6,6 @@ Two steps, because errors must come in QEMU's order: `choose_machine` before cha
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
@@ -66,18 +65,6 @@ def _check_rtc(config: Config) -> None:
 
 
 # After chardevs are open
-
-
-def check_images(config: Config, report: Report) -> None:
-    """Disk images named on the command line: no board here has a bus for one."""
-    for path in config.images:
-        with report.at(path):
-            try:
-                os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
-            except OSError as error:
-                text = os.strerror(error.errno or 0)
-                raise QmpError(f"Could not open '{path}': {text}") from None
-            raise QmpError("machine type does not support if=ide,bus=0,unit=0")
 
 
 def settle(config: Config, report: Report) -> None:

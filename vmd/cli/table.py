@@ -90,6 +90,9 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
     "Device options": (
         _with("device", do.device),
         _with("blockdev", do.blockdev),
+        _with("drive", do.drive),
+        *(_with(f"hd{letter}", do.disk) for letter in "abcd"),
+        _with("cdrom", do.cdrom),
         _with("netdev", do.netdev),
         _with("audiodev", do.audiodev),
         _with("add-fd", do.add_fd),

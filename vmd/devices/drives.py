@@ -25,10 +25,11 @@ _DISKS = ("virtio-blk-pci", "ide-hd", "ide-cd", "scsi-hd", "scsi-cd", "usb-stora
 class Drive:
     """What a device sees of its medium; `node` is None where there is none."""
 
-    __slots__ = ("device", "group", "node", "tray_open")
+    __slots__ = ("device", "group", "name", "node", "tray_open")
 
-    def __init__(self, device: Device, node: Node | None) -> None:
+    def __init__(self, device: Device, node: Node | None, name: str = "") -> None:
         self.device = device
+        self.name = name  # given by -drive
         self.node = node
         self.tray_open = False
         self.group: Group | None = None  # whose limits it obeys
@@ -65,12 +66,52 @@ class Drive:
 
 def attach(machine: Machine, device: Device, name: str) -> None:
     """Make a node the device's medium; QmpError if it is not there, or another's."""
+    reserved = machine.devices.reserved.get(name)
+    if reserved is not None:
+        _claim(machine, device, reserved)
+        return
     node = machine.nodes.by_name.get(name)
     if node is None:
         raise values.not_there(device.type, "drive", name)
     device.drive = drive = Drive(device, None)
     take(drive, node)
     device.releases.append(lambda: let_go(machine, drive))
+
+
+class Reserved:
+    """A drive of `-drive`: it has a name and a medium before a device takes it."""
+
+    read_only = False
+    shares_writes = False
+    keeps_size = False
+    qdev = ""
+
+    def __init__(self, name: str, node: Node | None) -> None:
+        self.name = name
+        self.node = node
+        self.drive: Drive | None = None
+        if node is not None:
+            node.parents.append(self)
+
+
+def _claim(machine: Machine, device: Device, reserved: Reserved) -> None:
+    """A device takes a drive that waits for one."""
+    if reserved.drive is not None:
+        raise QmpError(f"Drive '{reserved.name}' is already in use by another device")
+    if reserved.node is None and not device.type.name.endswith("-cd"):
+        raise QmpError("Device needs media, but drive is empty")
+    device.drive = reserved.drive = drive = Drive(device, None, reserved.name)
+    if reserved.node is not None:
+        reserved.node.parents.remove(reserved)
+        take(drive, reserved.node)
+    device.values["drive"] = reserved.name
+
+    def release() -> None:
+        if drive.node is not None:
+            let_go(machine, drive)
+        machine.devices.reserved.pop(reserved.name, None)
+
+    device.releases.append(release)
 
 
 def equip(machine: Machine, device: Device) -> None:
@@ -97,17 +138,38 @@ def let_go(machine: Machine, drive: Drive) -> None:
 
 
 def of(machine: Machine) -> Iterator[Drive]:
-    """All drives, in the order in which they were plugged."""
+    """All drives that devices have: those with a name first, then as they were plugged."""
+    for reserved in machine.devices.reserved.values():
+        if reserved.drive is not None:
+            yield reserved.drive
     for device in machine.devices.users():
-        if device.drive is not None:
+        if device.drive is not None and not device.drive.name:
             yield device.drive
+
+
+def described(machine: Machine) -> list[dict[str, Any]]:
+    """The schema's BlockInfo of all drives, also of those that no device has taken."""
+    found = []
+    for reserved in machine.devices.reserved.values():
+        if reserved.drive is not None:
+            found.append(describe(reserved.drive))
+        else:
+            told: dict[str, Any] = {"device": reserved.name, "type": "unknown"}
+            told |= {"removable": True, "locked": False}
+            if reserved.node is not None:
+                told["inserted"] = node_info(reserved.node)
+            found.append(told)
+    return found + [describe(drive) for drive in of(machine) if not drive.name]
 
 
 def find(machine: Machine, name: str | None, identifier: str | None) -> Drive:
     """The drive of that name, or of the device with that id or path: one of both is None."""
     if (name is None) == (identifier is None):
         raise QmpError("Need exactly one of 'device' and 'id'")
-    if identifier is None:  # drives have no names
+    if identifier is None:
+        for drive in of(machine):
+            if name and drive.name == name:
+                return drive
         raise QmpError(f"Device '{name}' not found", DEVICE_NOT_FOUND)
     path = identifier if identifier.startswith("/") else f"/machine/peripheral/{identifier}"
     for drive in of(machine):
@@ -131,7 +193,7 @@ def _refuse(machine: Machine, identifier: str, path: str) -> None:
 def describe(drive: Drive) -> dict[str, Any]:
     """The schema's BlockInfo."""
     told: dict[str, Any] = {
-        "device": "",
+        "device": drive.name,
         "type": "unknown",
         "removable": drive.removable,
         "locked": False,
@@ -150,4 +212,4 @@ def describe(drive: Drive) -> dict[str, Any]:
 def stats(drive: Drive) -> dict[str, Any]:
     """The schema's BlockStats of a drive."""
     told = {} if drive.node is None else node_stats(drive.node)
-    return told | {"device": "", "qdev": drive.qdev, "stats": counters(accounted=True)}
+    return told | {"device": drive.name, "qdev": drive.qdev, "stats": counters(accounted=True)}

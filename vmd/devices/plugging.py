@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from vmd.devices.balloon import Balloon
     from vmd.devices.catalog import DeviceType
+    from vmd.devices.drives import Reserved
     from vmd.devices.watchdog import Watchdog
     from vmd.machine import Machine
 
@@ -45,6 +46,7 @@ class Devices:
         self._numbers: dict[str, int] = {}
         self._anonymous_count = 0
         self.balloon: Balloon | None = None
+        self.reserved: dict[str, Reserved] = {}
         self.used_globals: set[tuple[str, str, str]] = set()
         from vmd.devices.chipset import add_board_devices
 

@@ -27,7 +27,7 @@ def move(machine: Machine, drive: Drive, *, is_open: bool) -> None:
     """Open or close the tray, and tell of it if it was not so already."""
     if drive.tray_open is not is_open:
         drive.tray_open = is_open
-        told = {"device": "", "id": drive.qdev, "tray-open": is_open}
+        told = {"device": drive.name, "id": drive.qdev, "tray-open": is_open}
         machine.events.emit("DEVICE_TRAY_MOVED", told)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def query_block(machine: Machine) -> list[dict[str, object]]:
     from vmd.devices import drives
 
-    return [drives.describe(drive) for drive in drives.of(machine)]
+    return drives.described(machine)
 
 
 def query_blockstats(machine: Machine, query_nodes: bool | None = None) -> list[dict[str, object]]:
@@ -53,10 +53,12 @@ async def block_resize(
     machine: Machine, size: int, device: str | None = None, node_name: str | None = None
 ) -> None:
     from vmd.block import permissions, resize
+    from vmd.devices import drives
     from vmd.worker import Worker
 
-    node = machine.nodes.by_name.get(node_name or device or "")
-    if node is None or node_name is None:
+    named = (drive.node for drive in drives.of(machine) if device and drive.name == device)
+    node = machine.nodes.by_name.get(node_name) if node_name else next(named, None)
+    if node is None:
         raise QmpError(f"Cannot find device='{device or ''}' nor node-name='{node_name or ''}'")
     if size < 0:
         raise QmpError("Parameter 'size' expects a >0 size")

@@ -1,0 +1,108 @@
+"""Drives as people write them: -drive, -hda, -cdrom, and a word that is no option."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.differential.scenes import MIB, PC, Q35, leave
+
+if TYPE_CHECKING:
+    from tests.differential.stage import Machine, Stage
+
+RAW = "-drive file=a.img,format=raw"
+SEEN = ("drv", "file", "ro", "cache", "detect_zeroes", "backing_file_depth")
+
+
+def _images(stage: Stage) -> None:
+    for name in ("a.img", "b.img"):
+        with stage.file(name).open("wb") as image:
+            image.truncate(MIB)
+
+
+def _drives(drives: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Where a board's own drives are in its tree, and nodes without a name, are its affair."""
+    found = []
+    for drive in drives:
+        told = {name: value for name, value in drive.items() if name not in ("qdev", "inserted")}
+        if "inserted" in drive:
+            told["inserted"] = {name: drive["inserted"][name] for name in SEEN}
+        if "virtio" in drive.get("qdev", "") or drive.get("qdev", "").isalnum():
+            told["qdev"] = drive["qdev"]
+        found.append(told)
+    return found
+
+
+def _listed(stage: Stage, *asked: str) -> None:
+    _images(stage)
+    for words in asked:
+        machine = stage.start(words)
+        machine.qmp.execute("query-block", view=_drives)
+        machine.qmp.execute("query-named-block-nodes", view=_files)
+        leave(machine)
+
+
+def _files(nodes: list[dict[str, Any]]) -> list[str]:
+    return [f"{node['drv']} {node['file']} ro={node['ro']}" for node in nodes]
+
+
+def drives_that_are_written(stage: Stage) -> None:
+    _listed(
+        stage,
+        f"{PC} -S {RAW},if=virtio",
+        f"{PC} -S {RAW},if=none,id=x -device virtio-blk-pci,drive=x,id=v",
+        f"{PC} -S {RAW},if=none,id=x,readonly=on,node-name=n,cache=none,detect-zeroes=on",
+        f"{PC} -S {RAW} -cdrom b.img",
+        f"{PC} -S -hdb a.img -hdc b.img",
+        f"{PC} -S -drive if=none,id=c,media=cdrom -device ide-cd,drive=c,id=cd",
+        f"{PC} -S {RAW},index=3,cache=unsafe,werror=stop,rerror=report,discard=unmap",
+        f"{Q35} -S {RAW} -cdrom b.img",
+        f"{Q35} -S {RAW},if=virtio,id=one -drive file=b.img,format=raw,if=virtio",
+        f"{PC} -S a.img",
+        "-machine none a.img -cdrom b.img",
+    )
+
+
+def drives_that_come_and_go(stage: Stage) -> None:
+    _images(stage)
+    machine = stage.start(
+        f"{Q35} {RAW},if=none,id=x -drive if=none,id=c,media=cdrom -S"
+        " -device virtio-blk-pci,drive=x,id=v -device ide-cd,drive=c,id=cd"
+    )
+    _changes(machine)
+    leave(machine)
+
+
+def _changes(machine: Machine) -> None:
+    for command, arguments in (
+        ("block_resize", {"device": "x", "size": 2 * MIB}),
+        ("block_resize", {"device": "zz", "size": 2 * MIB}),
+        ("blockdev-open-tray", {"device": "c"}),
+        ("blockdev-open-tray", {"device": "x"}),
+        ("blockdev-change-medium", {"device": "c", "filename": "b.img", "format": "raw"}),
+        ("eject", {"device": "c"}),
+        ("eject", {"device": "zz"}),
+        ("qom-get", {"path": "/machine/peripheral/v", "property": "drive"}),
+    ):
+        machine.qmp.execute(command, arguments)
+    machine.qmp.execute("query-block", view=_drives)
+    machine.qmp.execute("query-blockstats", view=_names)
+
+
+def _names(stats: list[dict[str, Any]]) -> list[str]:
+    return [each["device"] for each in stats]
+
+
+def drives_that_cannot_be(stage: Stage) -> None:
+    _images(stage)
+    for words in (
+        *("-drive foo", "-drive file=/nonexistent", "-drive file=a.img,if=foo", "-cdrom nowhere"),
+        *(f"{RAW}x", "-drive file=a.img,media=foo", "-drive file=a.img,index=0 -hda b.img"),
+        f"{RAW},if=none,id=a -drive file=b.img,if=none,id=a",
+        *(f"{RAW},cache=foo,if=none", f"{RAW},if=none,foo=1", "-drive if=virtio"),
+        *(f"{RAW},if=ide,bus=9", f"{RAW},aio=foo,if=none", "-drive if=none,id=1x"),
+        *(f"{RAW},if=sd", f"{RAW},if=scsi", f"{RAW},index=1,unit=0", f"{RAW},unit=7"),
+        f"{RAW},if=none,id=x -device virtio-blk-pci,drive=x -device virtio-blk-pci,drive=x",
+        *(f"{RAW},werror=foo", f"{RAW},rerror=foo", f"{RAW},discard=foo", "nowhere"),
+        *(f"{RAW},if=none,detect-zeroes=foo", f"{RAW},readonly=maybe", f"{RAW},index=x"),
+    ):
+        stage.refused(f"{PC} {words}")

@@ -1,0 +1,213 @@
+"""The drives of the command line (`-drive`, `-hda`, `-cdrom`): media that have a name, and devices.
+
+Observed from blockdev.c. A drive is opened before devices are made; IDE drives are plugged as the
+board's, virtio ones after the devices that users wrote.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from qapi.error import QmpError
+from vmd.devices.drives import Reserved
+from vmd.options import parse_boolean
+
+if TYPE_CHECKING:
+    from vmd.block.nodes import Node
+    from vmd.cli.config import Config
+    from vmd.cli.report import Report
+    from vmd.machine import Machine
+    from vmd.options import Options
+
+INTERFACES = ("none", "ide", "scsi", "floppy", "pflash", "mtd", "sd", "virtio", "xen")
+_CACHES = {
+    "none": {"direct": True, "no-flush": False},
+    "off": {"direct": True, "no-flush": False},
+    "directsync": {"direct": True, "no-flush": False},
+    "writeback": {"direct": False, "no-flush": False},
+    "writethrough": {"direct": False, "no-flush": False},
+    "unsafe": {"direct": False, "no-flush": True},
+}
+_AIO = ("threads", "native", "io_uring")
+_DISCARD = ("ignore", "off", "unmap", "on")
+_DETECT = ("off", "on", "unmap")
+_ERRORS = ("ignore", "stop", "report", "enospc")
+_GUESSED = """WARNING: Image format was not specified for '{}' and probing guessed raw.
+         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.
+         Specify the 'raw' format explicitly to remove the restrictions.
+"""  # noqa: E501
+
+
+class Place(NamedTuple):
+    """Which drive of its kind it is."""
+
+    interface: str
+    bus: int
+    unit: int
+
+
+class Wanted(NamedTuple):
+    """A drive that is there, and the device that it wants; `where` it was asked for."""
+
+    where: str
+    place: Place
+    is_cdrom: bool
+    name: str
+
+
+def open_drives(machine: Machine, config: Config, report: Report) -> list[Wanted]:
+    """Open all media; Quit where one cannot be had."""
+    units = 2 if machine.board.alias == "pc" else 1
+    taken: set[Place] = set()
+    found = []
+    for request in config.drives:
+        with report.at(request.where):
+            found.append(_open(machine, request.where, request.options, units, taken, report))
+    for wanted in found:
+        with report.at(wanted.where):
+            _plug_ide(machine, wanted)
+    return found
+
+
+def _open(
+    machine: Machine,
+    where: str,
+    options: Options,
+    units: int,
+    taken: set[Place],
+    report: Report,
+) -> Wanted:
+    media = options.get("media", "disk")
+    if media not in ("disk", "cdrom"):
+        raise QmpError(f"'{media}' invalid media")
+    interface = options.get("if", "ide" if machine.board.has_cpus else "none")
+    if interface not in INTERFACES:
+        raise QmpError(f"unsupported bus type '{interface}'")
+    is_cdrom = media == "cdrom"
+    place = _place(options, str(interface), units, taken)
+    taken.add(place)
+    name = options.id or _name(place, is_cdrom)
+    if name in machine.devices.reserved:
+        raise QmpError(f"Duplicate ID '{name}' for drive")
+    node = _medium(machine, options, is_cdrom, report)
+    machine.devices.reserved[name] = Reserved(name, node)
+    return Wanted(where, place, is_cdrom, name)
+
+
+def _place(options: Options, interface: str, units: int, taken: set[Place]) -> Place:
+    bus, unit, index = (options.number(name, -1) for name in ("bus", "unit", "index"))
+    most = {"ide": units, "scsi": 7}.get(interface, 0)
+    if index != -1:
+        if bus != -1 or unit != -1:
+            raise QmpError("index cannot be used with bus and unit")
+        bus, unit = divmod(index, most) if most else (0, index)
+    bus = max(bus, 0)
+    if unit == -1:
+        unit = 0
+        while Place(interface, bus, unit) in taken:
+            unit += 1
+            if most and unit >= most:
+                bus, unit = bus + 1, 0
+    if most and unit >= most:
+        raise QmpError(f"unit {unit} too big (max is {most - 1})")
+    place = Place(interface, bus, unit)
+    if place in taken:
+        number = bus * most + unit if most else unit
+        raise QmpError(f"drive with bus={bus}, unit={unit} (index={number}) exists")
+    return place
+
+
+def _name(place: Place, is_cdrom: bool) -> str:
+    kind = "-cd" if is_cdrom else "-hd"
+    if place.interface == "ide":
+        return f"ide{place.bus}{kind}{place.unit}"
+    if place.interface == "scsi":
+        return f"scsi{place.bus}{kind}{place.unit}"
+    return f"{place.interface}{place.unit}"
+
+
+def _medium(machine: Machine, options: Options, is_cdrom: bool, report: Report) -> Node | None:
+    """The node of a drive; nothing if no file is named."""
+    more = _judged(options)
+    strange = [name for name, _ in options.pairs if name not in _KNOWN]
+    filename = options.get("file")
+    driver = options.get("format", options.get("driver"))
+    if filename is None:
+        if more or strange:
+            raise QmpError("Must specify either driver or file")
+        return None
+    read_only = is_cdrom or any(
+        parse_boolean("read-only", str(options.get(name)))
+        for name in ("readonly", "read-only")
+        if name in options
+    )
+    node = machine.nodes.open(filename, driver, read_only=read_only, more=more)
+    if strange:
+        text = f"Block format '{node.driver}' does not support the option '{strange[0]}'"
+        raise QmpError(text)
+    if driver is None and node.driver == "raw" and not read_only:
+        report.write(_GUESSED.format(filename))
+    return node
+
+
+_KNOWN = (
+    *("file", "if", "bus", "unit", "index", "media", "format", "driver", "cache", "aio"),
+    *("readonly", "read-only", "discard", "detect-zeroes", "werror", "rerror", "node-name"),
+    *("cache.direct", "cache.no-flush", "cache.writeback"),
+)
+
+
+def _judged(options: Options) -> dict[str, object]:
+    """The members of BlockdevOptions that a drive's other words make; QmpError if one is wrong."""
+    more: dict[str, object] = {}
+    cache: dict[str, bool] = {}
+    for name, value in options.pairs:
+        if name == "cache":
+            if value not in _CACHES:
+                raise QmpError("invalid cache option")
+            cache |= _CACHES[value]
+        elif name == "aio" and value not in _AIO:
+            raise QmpError("invalid aio option")
+        elif name == "discard":
+            if value not in _DISCARD:
+                raise QmpError("Invalid discard option")
+            more[name] = "unmap" if value in ("unmap", "on") else "ignore"
+        elif name == "detect-zeroes":
+            if value not in _DETECT:
+                raise QmpError(f"invalid parameter value: {value}")
+            more[name] = value
+        elif name in ("werror", "rerror") and value not in _ERRORS:
+            raise QmpError(
+                f"'{value}' invalid {'write' if name == 'werror' else 'read'} error action"
+            )
+        elif name == "node-name":
+            more[name] = value
+        elif name in ("cache.direct", "cache.no-flush"):
+            cache[name.removeprefix("cache.")] = parse_boolean(name, value)
+    if cache:
+        more["cache"] = cache
+    return more
+
+
+def _plug_ide(machine: Machine, wanted: Wanted) -> None:
+    place = wanted.place
+    if place.interface in ("none", "virtio"):
+        return
+    bus = f"ide.{place.bus}"
+    has_bus = any(each.name == bus for device in machine.devices.all() for each in device.buses)
+    if place.interface != "ide" or not has_bus:
+        raise QmpError(
+            f"machine type does not support if={place.interface},bus={place.bus},unit={place.unit}"
+        )
+    driver = "ide-cd" if wanted.is_cdrom else "ide-hd"
+    options = {"driver": driver, "bus": bus, "unit": place.unit, "drive": wanted.name}
+    machine.devices.add(options, hotplug=False)
+
+
+def plug_virtio(machine: Machine, wanted: list[Wanted], report: Report) -> None:
+    """The devices of virtio drives."""
+    for each in wanted:
+        if each.place.interface == "virtio":
+            with report.at(each.where):
+                options = {"driver": "virtio-blk-pci", "drive": each.name}
+                machine.devices.add(options, hotplug=False)
