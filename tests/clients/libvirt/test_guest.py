@@ -108,6 +108,16 @@ def test_it_takes_its_time_to_shut_down(on_vmd: MakeDomain) -> None:
     assert hour.state == "running (booted)"
 
 
+def test_a_libvirtd_that_is_killed_meanwhile_learns_how_it_ended(
+    host: Host, on_vmd: MakeDomain
+) -> None:
+    subject = on_vmd(arguments=("-vmd", "guest=idle,powerdown=3000"))
+    subject.does("start")
+    subject.does("shutdown")
+    host.restart_libvirtd()
+    subject.becomes("shut off (shutdown)")
+
+
 def test_it_may_ignore_the_power_button(on_vmd: MakeDomain) -> None:
     subject = on_vmd(arguments=("-vmd", "guest=counter,powerdown=ignore"))
     subject.does("start")
