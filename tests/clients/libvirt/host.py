@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -204,6 +205,11 @@ class Domain:
     def types(self, line: str) -> str:
         """What the human monitor answers to a line."""
         return self.does("qemu-monitor-command", "--hmp", line)
+
+    def ends_by(self, line: str) -> None:
+        """Type a line after which libvirt may end the emulator before it can answer."""
+        with contextlib.suppress(VirshError):
+            self.types(line)
 
     def asks(self, command: str, **arguments: object) -> Any:
         """What QMP returns."""

@@ -33,7 +33,7 @@ def test_a_guest_that_reboots_goes_on(domain: MakeDomain) -> None:
 def test_a_guest_whose_reboot_ends_it_is_destroyed(domain: MakeDomain) -> None:
     subject = domain(elements="<on_reboot>destroy</on_reboot>")
     subject.does("start")
-    subject.types(REBOOT)
+    subject.ends_by(REBOOT)
     subject.becomes("shut off (shutdown)")
 
 
@@ -41,7 +41,7 @@ def test_a_guest_powers_off(domain: MakeDomain) -> None:
     subject = domain()
     subject.does("start")
     subject.has_booted()
-    subject.types(POWER_OFF)
+    subject.ends_by(POWER_OFF)
     subject.becomes("shut off (shutdown)")
 
 
@@ -49,7 +49,7 @@ def test_a_guest_that_shall_begin_anew_does(domain: MakeDomain) -> None:
     subject = domain(elements="<on_poweroff>restart</on_poweroff>")
     subject.does("start")
     subject.has_booted()
-    subject.types(POWER_OFF)
+    subject.ends_by(POWER_OFF)
     subject.becomes("running (booted)")
     assert subject.asks("query-status")["running"]
 
@@ -79,7 +79,7 @@ def test_a_guest_sleeps_and_is_woken(domain: MakeDomain) -> None:
 def test_a_guest_panics(host: Host, domain: MakeDomain, action: str, state: str) -> None:
     subject = domain(PANIC, elements=f"<on_crash>{action}</on_crash>")
     subject.does("start")
-    subject.types(PANICS)
+    subject.ends_by(PANICS)
     subject.becomes(state)
     dumps = [*(host.directory / "lib" / "qemu" / "dump").glob(f"*{subject.name}*")]
     assert bool(dumps) == action.startswith("coredump")
