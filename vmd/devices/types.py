@@ -136,7 +136,10 @@ _LIST = (
     Type("device", "object", _DEVICE, abstract=True),
     Type("cpu", "device", _CPU, abstract=True),
     Type(cpu.ABSTRACT, "cpu", {}, abstract=True),
-    *(Type(model + cpu.SUFFIX, cpu.ABSTRACT, {}) for model in cpu.names()),
+    *(
+        Type(model + cpu.SUFFIX, f"max{cpu.SUFFIX}" if model == "host" else cpu.ABSTRACT, {})
+        for model in cpu.names()
+    ),
     Type("chardev", "object", {}, abstract=True),
     Type("chardev-fd", "chardev", {}, abstract=True),
     Type("chardev-file", "chardev-fd", {}),
