@@ -15,6 +15,7 @@ from vmd.display import Screen
 from vmd.events import EventBus
 from vmd.guest.guest import Guest
 from vmd.guest.time import GuestTime
+from vmd.guest_side import GuestSide
 from vmd.input import OF_A_PC, Input
 from vmd.machine_setup import address_space
 from vmd.migration.blockers import Blockers
@@ -125,6 +126,7 @@ class Machine:
             lambda: self.runstate.is_live,
         )
         self._guest_options = guest_options
+        self.guest_side = GuestSide(self)
         self.equipped = False
         self.firmware_ran = False  # since the last reset
         self._take_ram(setup)
@@ -158,7 +160,9 @@ class Machine:
         self.main_ram = setup.main_ram
         self.memory = address_space(setup)
         ram = setup.main_ram[0] if setup.main_ram else None
-        self.guest = Guest(ram, self.guest_clock, self, self._guest_says, self._guest_options)
+        self.guest = Guest(
+            ram, self.guest_clock, self.guest_side, self.guest_side.says, self._guest_options
+        )
 
     # Life: start, stop, and what commands make of them.
 
@@ -185,7 +189,7 @@ class Machine:
         self.events.emit("RESUME")
         self.runstate.become(target)
         self._trace_notify(running=True)
-        self._follow_runstate()
+        self.follow_runstate()
 
     def vm_stop(self, state: RunState) -> None:
         """Leave a live state for `state`; a machine that is not live just takes the state."""
@@ -196,7 +200,7 @@ class Machine:
         self.runstate.become(state)
         self.runstate.was_suspended = suspended
         self._trace_notify(running=False)
-        self._follow_runstate()
+        self.follow_runstate()
         self.events.emit("STOP")
 
     def stop(self) -> None:
@@ -233,15 +237,7 @@ class Machine:
             text = f"running {running:d} reason {_numbered(self.runstate.state)}"
             self.tracer.emit("vm_state_notify", text)
 
-    def _guest_says(self, data: bytes) -> None:
-        self.screen.write(data)
-        self.serial(data)
-
-    def guest_hears(self, data: bytes) -> None:
-        """Something comes in on the guest's first serial line."""
-        self.guest.hear(data)
-
-    def _follow_runstate(self) -> None:
+    def follow_runstate(self) -> None:
         """Guest and guest clock go exactly while the state is running."""
         if self.runstate.state is RunState.RUNNING:
             self.guest_time.start()
@@ -260,7 +256,7 @@ class Machine:
     def system_reset(self, reason: str = "host-qmp-system-reset", guest: bool = False) -> None:
         """Reset by a command, or by the guest itself."""
         if self.actions["reboot"] == "shutdown":
-            self._shut_down(reason, guest=guest)
+            self.shut_down(reason, guest=guest)
             return
         self.runstate.was_suspended = False
         self.firmware_ran = self.runstate.state is RunState.RUNNING
@@ -281,45 +277,6 @@ class Machine:
         if self.board.has_cpus:
             self.guest.press_power_button()
 
-    # What the guest does to its machine.
-
-    def guest_powers_off(self) -> None:
-        """The guest is done (ACPI S5)."""
-        if self.board.has_cpus:
-            self._trace_shutdown("guest-shutdown")
-            self._shut_down("guest-shutdown", guest=True)
-
-    def guest_resets(self) -> None:
-        """The guest reboots."""
-        if self.board.has_cpus:
-            self.system_reset("guest-reset", guest=True)
-
-    def guest_panics(self) -> None:
-        """The guest panics: it stands still, and tells of it if there is a device for that."""
-        if self.board.has_cpus:
-            from vmd.devices import ioports
-
-            self.guest.halt()
-            if ioports.has_pvpanic(self):
-                self.guest_panicked()
-
-    def guest_panicked(self) -> None:
-        """Somebody has told of a panic. From system/runstate.c."""
-        action = self.actions["panic"]
-        if action == "none":
-            self.events.emit("GUEST_PANICKED", {"action": "run"})
-            return
-        shuts_down = action == "exit-failure" or (
-            action == "shutdown" and self.actions["shutdown"] == "poweroff"
-        )
-        told = "poweroff" if shuts_down else "pause"
-        self.events.emit("GUEST_PANICKED", {"action": told})
-        if self.runstate.is_live:
-            self.vm_stop(RunState.GUEST_PANICKED)
-        if shuts_down:
-            self._trace_shutdown("guest-panic")
-            self._shut_down("guest-panic", guest=True, code=int(action == "exit-failure"))
-
     def system_wakeup(self) -> None:
         """Wake a suspended guest."""
         if not self.board.wakeup_support:
@@ -329,43 +286,20 @@ class Machine:
             raise QmpError("Unable to wake up: guest is not in suspended state")
         self.runstate.become(RunState.RUNNING)
         self.events.emit("WAKEUP")
-        self._follow_runstate()
+        self.follow_runstate()
         if self.guest.restarts_on_wakeup:
-            self.clock.call_later(0, self._guest_restarts)
+            self.clock.call_later(0, self.guest_side.restarts)
 
-    def _guest_restarts(self) -> None:
-        """Some guests begin anew when woken: their firmware resets the machine, RAM is kept."""
-        if self.runstate.state is RunState.RUNNING:
-            self.events.emit("RESET", {"guest": True, "reason": "guest-reset"})
-            self.guest.restart()
-
-    def guest_suspend(self) -> None:
-        """The guest goes to sleep (ACPI S3), if the board has sleep at all."""
-        if self.board.wakeup_support and self.runstate.state is RunState.RUNNING:
-            self.runstate.become(RunState.SUSPENDED)
-            self._follow_runstate()
-            self.events.emit("SUSPEND")
-
-    def guest_arms_watchdog(self, timeout_ns: int) -> None:
-        """The guest tells its watchdog, if it has one, how long it may be silent from now on."""
-        if self._devices is not None and (found := next(self._devices.watchdogs(), None)):
-            found.start(timeout_ns)
-
-    def guest_sets_rtc(self, offset: int) -> None:
-        """The guest has set its real-time clock to so many seconds ahead of the host's."""
-        if self.board.has_cpus:
-            from vmd.devices.rtc import set_ahead
-
-            set_ahead(self, offset)
-
-    def _shut_down(self, reason: str, *, guest: bool, code: int = 0) -> None:
+    def shut_down(self, reason: str, *, guest: bool, code: int = 0) -> None:
+        """End the process with `code`, or only stop, as `-action shutdown` says."""
         self.events.emit("SHUTDOWN", {"guest": guest, "reason": reason})
         if self.actions["shutdown"] != "pause":
             self.exit(code)
         elif self.runstate.is_live:
             self.vm_stop(RunState.SHUTDOWN)
 
-    def _trace_shutdown(self, reason: str) -> None:
+    def trace_shutdown(self, reason: str) -> None:
+        """Have the trace tell of a wish for a shutdown."""
         self.tracer.emit("qemu_system_shutdown_request", f"reason={CAUSES[reason]}")
 
     # The end of the process.
@@ -375,7 +309,7 @@ class Machine:
         if self.exiting:
             return
         if reason != "host-signal":
-            self._trace_shutdown(reason)
+            self.trace_shutdown(reason)
         self.events.emit("SHUTDOWN", {"guest": False, "reason": reason})
         self.exit(0)
 

@@ -89,7 +89,7 @@ class Subject:
         if state is RunState.PAUSED:
             self.machine.stop()
         elif state is RunState.SUSPENDED:
-            self.machine.guest_suspend()
+            self.machine.guest_side.suspends()
         assert self.state is state
 
     def names(self) -> list[str]:

@@ -21,22 +21,22 @@ class Board:
         self.deeds: list[str] = []
         self.guest_time = GuestTime(clock)
 
-    def guest_suspend(self) -> None:
+    def suspends(self) -> None:
         self.suspended += 1
 
-    def guest_resets(self) -> None:
+    def resets(self) -> None:
         self.deeds.append("reboot")
 
-    def guest_powers_off(self) -> None:
+    def powers_off(self) -> None:
         self.deeds.append("poweroff")
 
-    def guest_panics(self) -> None:
+    def panics(self) -> None:
         self.deeds.append("panic")
 
-    def guest_sets_rtc(self, offset: int) -> None:
+    def sets_rtc(self, offset: int) -> None:
         self.rtc_offsets.append(offset)
 
-    def guest_arms_watchdog(self, timeout_ns: int) -> None:
+    def arms_watchdog(self, timeout_ns: int) -> None:
         pass
 
 

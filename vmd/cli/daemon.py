@@ -248,7 +248,7 @@ class Daemon:
                 self._connect_human(machine, chardev)
         if index == 0:
             machine.serial = serial.write
-            serial.hears = machine.guest_hears
+            serial.hears = machine.guest_side.hears
 
     def _connect_monitor(
         self,

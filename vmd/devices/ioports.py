@@ -48,10 +48,10 @@ def write(machine: Machine, port: int, size: int, value: int) -> None:
             _sleep(machine, value >> 10 & 7)
     elif port == CHIPSET_RESET and size == 1:
         if value & _HARD_RESET:
-            machine.guest_resets()
+            machine.guest_side.resets()
     elif port == KEYBOARD and size == 1:
         if value & 0xFF == _RESET_LINE:
-            machine.guest_resets()
+            machine.guest_side.resets()
     elif _at(machine, port) is not None:
         tell(machine, value & 0xFF)
     elif size == 1:
@@ -61,12 +61,12 @@ def write(machine: Machine, port: int, size: int, value: int) -> None:
 def tell(machine: Machine, what: int) -> None:
     """What a pvpanic device hears from its guest: the first of these bits that is set."""
     if what & _PANICKED:
-        machine.guest_panicked()
+        machine.guest_side.panicked()
     elif what & _CRASH_LOADED:
         machine.events.emit("GUEST_CRASHLOADED", {"action": "run"})
     elif what & _OFF:
         machine.events.emit("GUEST_PVSHUTDOWN")
-        machine.guest_powers_off()
+        machine.guest_side.powers_off()
 
 
 def has_pvpanic(machine: Machine) -> bool:
@@ -83,9 +83,9 @@ def _at(machine: Machine, port: int) -> Device | None:
 
 def _sleep(machine: Machine, kind: int) -> None:
     if kind == 0:
-        machine.guest_powers_off()
+        machine.guest_side.powers_off()
     elif kind == 1:
-        machine.guest_suspend()
+        machine.guest_side.suspends()
     elif kind == _TO_DISK:
         machine.events.emit("SUSPEND_DISK")
-        machine.guest_powers_off()
+        machine.guest_side.powers_off()

@@ -74,7 +74,7 @@ def finish(machine: Machine, devices: Devices, device: Device) -> None:
         device.type.name == "isa-serial" and device.place["index"] == 0 and device.state is not None
     ):
         machine.serial = device.state.write
-        device.state.hears = machine.guest_hears
+        device.state.hears = machine.guest_side.hears
     elif device.type.name.startswith("virtio-balloon-pci"):
         from vmd.devices.balloon import Balloon
 

@@ -39,12 +39,12 @@ class Board(Protocol):
 
     @property
     def guest_time(self) -> GuestTime: ...
-    def guest_suspend(self) -> None: ...
-    def guest_resets(self) -> None: ...
-    def guest_powers_off(self) -> None: ...
-    def guest_panics(self) -> None: ...
-    def guest_sets_rtc(self, offset: int) -> None: ...
-    def guest_arms_watchdog(self, timeout_ns: int) -> None: ...
+    def suspends(self) -> None: ...
+    def resets(self) -> None: ...
+    def powers_off(self) -> None: ...
+    def panics(self) -> None: ...
+    def sets_rtc(self, offset: int) -> None: ...
+    def arms_watchdog(self, timeout_ns: int) -> None: ...
 
 
 class Guest:
@@ -217,13 +217,13 @@ class Guest:
     def _do(self, deed: str) -> None:
         """What the guest does to its machine of its own accord."""
         if deed == "panic":
-            self._board.guest_panics()
+            self._board.panics()
         elif deed == "reboot":
-            self._board.guest_resets()
+            self._board.resets()
         elif deed == "suspend":
-            self._board.guest_suspend()
+            self._board.suspends()
         else:
-            self._board.guest_powers_off()
+            self._board.powers_off()
 
     def _arrange(self) -> None:
         self._arrange_tick()
@@ -272,8 +272,8 @@ class Guest:
         if wish.serial:
             self._serial(wish.serial)
         if wish.rtc_offset is not None:
-            self._board.guest_sets_rtc(wish.rtc_offset)
+            self._board.sets_rtc(wish.rtc_offset)
         if wish.watchdog_ns is not None:
-            self._board.guest_arms_watchdog(wish.watchdog_ns)
+            self._board.arms_watchdog(wish.watchdog_ns)
         if wish.suspend:
-            self._board.guest_suspend()
+            self._board.suspends()
