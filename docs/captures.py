@@ -7,6 +7,7 @@ says (exit 1) that something would change. Numbers differ from day to day, and d
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -105,6 +106,8 @@ def play(directory: str) -> dict[str, str]:
     shell.type("migrate_incoming file:vm.state")
     shell.type("info status")
     capture("load")
+    wait = ["sh", "-c", "tail -n +2 -f after.log | head -n 1"]  # for a second line
+    subprocess.run(wait, cwd=directory, capture_output=True, check=True)
     shell.quit()
     shell.run("head -n 2 after.log")
     capture("proof")
