@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,11 @@ def main() -> None:
         sys.stdout.write(end.output)
         code = end.status
     sys.stdout.flush()
+    sys.stderr.flush()
+    if _thread._count():
+        # Threads that nobody waits for (a disk that does not answer, an import that nobody needs
+        # any more) must not run while the interpreter is taken down.
+        os._exit(code)
     sys.exit(code)
 
 
@@ -85,8 +92,10 @@ def _run(config: Config, report: Report, tracer: Tracer, ready: Callable[[], Non
 
     asyncio = import_asyncio()
     from vmd.cli.daemon import Daemon
+    from vmd.cli.headroom import keep_back
 
     async def run() -> int:
+        keep_back(asyncio.get_running_loop())
         return await Daemon(config, report, tracer).run(ready)
 
     code: int = asyncio.run(run())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 READ_SIZE = 64 * 1024
 MAX_FDS = 16
 _UNREAD = bytearray(READ_SIZE)  # what is only looked at goes there, and is never used
+FULL_MS = 500  # until a process without descriptors looks for peers again
 FD_SIZE = 4
 FD_SPACE = socket.CMSG_SPACE(MAX_FDS * FD_SIZE)
 
@@ -118,11 +120,23 @@ class SocketDriver:
     def _on_client(self, listener: socket.socket) -> None:
         try:
             peer, _ = listener.accept()
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._look_later()
             return
         peer.setblocking(False)
         self._stop_looking()
         self._adopt(peer)
+
+    def _look_later(self) -> None:
+        """Nobody can be let in now: without a pause the listener would call all the time."""
+        self._stop_looking()
+        self._dialler = self._loop.create_task(self._look_again())
+
+    async def _look_again(self) -> None:
+        await self._host.clock.sleep(FULL_MS * NS_PER_MS)
+        self._dialler = None
+        self._watch_listeners()
 
     async def _dial_once(self) -> None:
         try:
