@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ class Headroom:
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Called by an import that has to look for its module."""
-        if not self._given and not self._loop.is_closed():
+        if not self._given:
             self._given = True
             self._limit(self._usable)
-            self._loop.call_soon_threadsafe(self._take_back)
+            with suppress(RuntimeError):  # the loop is at its end
+                self._loop.call_soon_threadsafe(self._take_back)
         return None
 
     def _take_back(self) -> None:

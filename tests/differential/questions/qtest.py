@@ -164,7 +164,6 @@ def devices_that_cannot_be_had(stage: Stage) -> None:
         "-qtest null -qtest foo",
         "-qtest foo -serial bar",
         "-qtest foo -accel bar",
-        "-qtest",
         "-qtest-log",
     ):
         stage.refused(f"{none} {words}")

@@ -122,7 +122,7 @@ def a_connection_handed_to_the_display(stage: Stage) -> None:
                 ours.sendall(b"RFB 003.008\n")
                 stage.note(f"# {ours.recv(2)!r}")
             machine.qmp.execute("add_client", client)
-        leave(machine)
+            leave(machine)
 
 
 def the_real_time_clock(stage: Stage) -> None:
