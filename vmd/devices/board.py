@@ -23,6 +23,15 @@ class AuxBlock(NamedTuple):
     max_size: int
 
 
+class Rom(NamedTuple):
+    """An image that a board brings: at a guest address, or in a folder of the firmware's files."""
+
+    name: str
+    size: int
+    address: int | None = None
+    folder: str = ""
+
+
 class Board(NamedTuple):
     """One machine type. `default_devices` are the blocks that `-nodefaults` takes away."""
 
@@ -39,6 +48,7 @@ class Board(NamedTuple):
     bios: tuple[AuxBlock, ...] = ()
     default_devices: tuple[AuxBlock, ...] = ()
     acpi: tuple[AuxBlock, ...] = ()
+    roms: tuple[Rom, ...] = ()
     rtc_place: int = 0  # of the bridge with the real-time clock, behind the CPUs
     compat_props: tuple[tuple[str, str, str], ...] = ()  # type, property, value
 
@@ -46,6 +56,10 @@ class Board(NamedTuple):
 _BIOS = (
     AuxBlock("pc.bios", 256 * KIB, 256 * KIB),
     AuxBlock("pc.rom", 128 * KIB, 128 * KIB),
+)
+_ROMS = (
+    Rom("kvmvapic.bin", 9 * KIB, folder="genroms"),
+    Rom("bios-256k.bin", 256 * KIB, address=(4 << 30) - 256 * KIB),
 )
 _ACPI = (
     AuxBlock("/rom@etc/acpi/tables", 128 * KIB, 2 * MIB),
@@ -86,6 +100,7 @@ BOARDS = (
         carries_devices=True,
         is_default=True,
         bios=_BIOS,
+        roms=_ROMS,
         acpi=_ACPI,
         default_devices=_pc_devices("02.0", "03.0", "e1000"),
         rtc_place=2,
@@ -101,6 +116,7 @@ BOARDS = (
         wakeup_support=True,
         carries_devices=True,
         bios=_BIOS,
+        roms=_ROMS,
         acpi=_ACPI,
         default_devices=_pc_devices("01.0", "02.0", "e1000e"),
         rtc_place=1,

@@ -197,6 +197,21 @@ def system_wakeup(machine: Machine) -> None:
     machine.system_wakeup()
 
 
+def x_query_roms(machine: Machine) -> dict[str, str]:
+    """From hw/core/loader.c."""
+    lines = []
+    for rom in machine.board.roms:
+        if rom.address is None:
+            lines.append(f'fw={rom.folder}/{rom.name} size=0x{rom.size:06x} name="{rom.name}"\n')
+        else:
+            where = f"addr={rom.address:016x} size=0x{rom.size:06x} mem=rom"
+            lines.append(f'{where} name="{rom.name}"\n')
+    for block in machine.board.acpi:
+        name = block.idstr.removeprefix("/rom@")
+        lines.append(f'{block.idstr} size=0x{block.max_size:06x} name="{name}"\n')
+    return {"human-readable-text": "".join(lines)}
+
+
 def x_query_numa(machine: Machine) -> dict[str, str]:
     """Observed from hw/core/machine-hmp-cmds.c."""
     lines = [f"{len(machine.node_sizes)} nodes"]
@@ -254,5 +269,6 @@ HANDLERS = {
     "system_reset": system_reset,
     "system_wakeup": system_wakeup,
     "x-query-numa": x_query_numa,
+    "x-query-roms": x_query_roms,
     "x-query-ramblock": x_query_ramblock,
 }
