@@ -17,8 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
+    from typing import Protocol
 
     from tests.differential.stage import Program
+
+    class Launch(Protocol):
+        """Starts a machine: the fixture `launch`. Without a program it is vmd's."""
+
+        def __call__(
+            self, arguments: str, name: str = ..., program: Program | None = ...
+        ) -> Vm: ...
+
 
 PATIENCE = 50.0
 PAGE = 4096

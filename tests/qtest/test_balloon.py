@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.differential.stage import find_vmd
-from tests.qtest.client import Vm
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.qtest.client import Launch, Vm
 
 SECOND = 1_000_000_000
 MIB = 1 << 20
@@ -24,12 +19,8 @@ ARGUMENTS = (
 
 
 @pytest.fixture
-def vm() -> Iterator[Vm]:
-    with (
-        tempfile.TemporaryDirectory(prefix="vmd-") as name,
-        Vm(find_vmd(), Path(name), "vm", ARGUMENTS) as running,
-    ):
-        yield running
+def vm(launch: Launch) -> Vm:
+    return launch(ARGUMENTS)
 
 
 def statistics(vm: Vm) -> dict[str, Any]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.differential.stage import find_vmd
-from tests.qtest.client import FIRST, PAGE, Vm, boot_sector
+from tests.qtest.client import FIRST, PAGE, boot_sector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from tests.differential.stage import Program
+    from tests.qtest.client import Launch, Vm
 
     Start = Callable[..., Vm]
 
@@ -29,35 +29,25 @@ SLOW = {"max_bandwidth": 3_000_000, "downtime_limit": 1}
 FAST = {"max_bandwidth": 1_000_000_000, "downtime_limit": 30_000}
 
 
-@pytest.fixture
-def here() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vmd-") as name:
-        yield Path(name)
-
-
 BOTH = pytest.mark.parametrize("start", ["vmd", "qemu"], indirect=True)
 
 
 @pytest.fixture
-def start(request: pytest.FixtureRequest, here: Path) -> Iterator[Start]:
+def start(request: pytest.FixtureRequest, launch: Launch, here: Path) -> Start:
     """Starts source and target of a migration: vmd's, or with BOTH also real QEMU's."""
     real = getattr(request, "param", "vmd") == "qemu"
     program: Program = request.getfixturevalue("qemu") if real else find_vmd()
-    running: list[Vm] = []
 
     def start_one(name: str, more: str = "", *, suspend: bool = False) -> Vm:
         boot_sector(here, suspend=suspend)
         guest = program.guests["ab-suspend" if suspend else "ab"]
         words = " ".join(guest).replace("file=bootsect", f"file={here}/bootsect")
         arguments = f"{COMMON.format(name)} -serial file:{{serial}} {words} {more}"
-        vm = Vm(program, here, name, arguments)
-        running.append(vm)
+        vm = launch(arguments, name, program)
         vm.set_capabilities("events")
         return vm
 
-    yield start_one
-    for vm in running:
-        vm.__exit__(None, None, None)
+    return start_one
 
 
 def check_ram(vm: Vm) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.differential.stage import find_vmd
-from tests.qtest.client import Vm
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from tests.qtest.client import Launch, Vm
 
     Start = Callable[[str], Vm]
 
@@ -22,17 +19,8 @@ RTC = "/machine/unattached/device[3]/rtc"
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    running: list[Vm] = []
-    with tempfile.TemporaryDirectory(prefix="vmd-") as name:
-
-        def start_one(arguments: str) -> Vm:
-            running.append(Vm(find_vmd(), Path(name), "vm", f"{PC} {arguments}"))
-            return running[-1]
-
-        yield start_one
-        for vm in running:
-            vm.__exit__(None, None, None)
+def start(launch: Launch) -> Start:
+    return lambda arguments: launch(f"{PC} {arguments}")
 
 
 def get(vm: Vm, name: str) -> Any:

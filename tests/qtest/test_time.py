@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.ctl.looking import looked_at
-from tests.differential.stage import find_vmd
-from tests.qtest.client import FIRST, Vm
+from tests.qtest.client import FIRST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.qtest.client import Launch, Vm
 
     Start = Callable[..., Vm]
 
@@ -23,22 +23,8 @@ Q35 = "-machine q35 -nodefaults -m 4M -serial file:{serial} -vmd guest=ab"
 
 
 @pytest.fixture
-def here() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vmd-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def start(here: Path) -> Iterator[Start]:
-    running: list[Vm] = []
-
-    def start_one(name: str = "vm", arguments: str = Q35) -> Vm:
-        running.append(Vm(find_vmd(), here, name, arguments))
-        return running[-1]
-
-    yield start_one
-    for vm in running:
-        vm.__exit__(None, None, None)
+def start(launch: Launch) -> Start:
+    return lambda name="vm", arguments=Q35: launch(arguments, name)
 
 
 def test_nothing_happens_until_the_test_says_so(start: Start) -> None:
