@@ -27,6 +27,12 @@ PC = "-machine pc -nodefaults -accel tcg -m 8"
 PC_SHARED = f"-machine pc,memory-backend=ram0 -nodefaults -accel tcg {BACKEND},share=on"
 
 
+def ram_in(name: str) -> str:
+    """A command line whose RAM can be read in a file of the stage."""
+    backend = f"-object memory-backend-file,id=ram0,size=16M,mem-path={name},share=on"
+    return f"-machine none,memory-backend=ram0 -nodefaults -m 16 {backend}"
+
+
 def capabilities(machine: Machine, *names: str) -> None:
     """Switch capabilities on, in one command."""
     states = [{"capability": name, "state": True} for name in names]
@@ -60,6 +66,15 @@ def leave(machine: Machine) -> None:
     """Quit, up to the exit code."""
     machine.qmp.execute("quit")
     machine.qmp.end()
+    machine.exited()
+
+
+def typed(stage: Stage, arguments: str, *lines: str) -> None:
+    """A person types these lines at the human monitor, and leaves."""
+    machine = stage.start(arguments, qmp=False, human="pipe")
+    for line in lines:
+        machine.human.type(line)
+    machine.human.leave()
     machine.exited()
 
 

@@ -8,37 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.differential.bootsector import DEFAULT_END, FIRST, PAGE
-from tests.differential.scenes import capabilities, leave, load, save, settle
-from tests.differential.stage import find_vmd, stage
+from tests.differential.scenes import capabilities, leave, load, ram_in, save, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.differential.stage import Machine, Program, Stage
+    from tests.differential.stage import Machine, Stage
     from tests.differential.wires import Wire
 
 SIZE = 16 << 20
 EITHER = [pytest.param((), id="stream"), pytest.param(("mapped-ram",), id="mapped-ram")]
-NONE = "-machine none,memory-backend=ram0 -nodefaults -m 16"
 Q35 = "-machine q35 -nodefaults -accel tcg -m 16"
-
-
-def ram_in(name: str) -> str:
-    """A command line whose RAM can be read in a file of the stage."""
-    return f"{NONE} -object memory-backend-file,id=ram0,size=16M,mem-path={name},share=on"
-
-
-@pytest.fixture
-def vmd(tmp_path: Path) -> Iterator[Stage]:
-    with stage(find_vmd(), tmp_path) as scene:
-        yield scene
-
-
-@pytest.fixture
-def real(qemu: Program, tmp_path: Path) -> Iterator[Stage]:
-    with stage(qemu, tmp_path) as scene:
-        yield scene
 
 
 def patterned(path: Path) -> None:

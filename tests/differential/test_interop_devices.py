@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.differential.scenes import capabilities, leave, load, save
-from tests.differential.stage import find_vmd, stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.differential.stage import Machine, Program, Stage
+    from tests.differential.stage import Machine, Stage
     from tests.differential.wires import Wire
 
 Q35 = "-machine q35 -nodefaults -accel tcg -m 16"
@@ -38,18 +35,6 @@ DEVICES = {
     " -device virtio-gpu-pci",
 }
 OWN = ("timer", "globalstate")  # sections that vmd understands, and writes anew
-
-
-@pytest.fixture
-def vmd(tmp_path: Path) -> Iterator[Stage]:
-    with stage(find_vmd(), tmp_path) as scene:
-        yield scene
-
-
-@pytest.fixture
-def real(qemu: Program, tmp_path: Path) -> Iterator[Stage]:
-    with stage(qemu, tmp_path) as scene:
-        yield scene
 
 
 def speaks(serial: Wire, letter: bytes) -> None:

@@ -9,37 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.differential.bootsector import DEFAULT_END, FIRST, PAGE
-from tests.differential.scenes import capabilities, leave, settle
-from tests.differential.stage import find_vmd, stage
+from tests.differential.scenes import capabilities, leave, ram_in, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.differential.stage import Machine, Program, Stage
+    from tests.differential.stage import Machine, Stage
     from tests.differential.wires import Wire
 
 SIZE = 16 << 20
-NONE = "-machine none,memory-backend=ram0 -nodefaults -m 16"
 Q35 = "-machine q35 -nodefaults -accel tcg -m 16"
 
 WAYS = ("unix", "tcp", "exec", "fd")
-
-
-@pytest.fixture
-def vmd(tmp_path: Path) -> Iterator[Stage]:
-    with stage(find_vmd(), tmp_path) as scene:
-        yield scene
-
-
-@pytest.fixture
-def real(qemu: Program, tmp_path: Path) -> Iterator[Stage]:
-    with stage(qemu, tmp_path) as scene:
-        yield scene
-
-
-def ram_in(name: str) -> str:
-    return f"{NONE} -object memory-backend-file,id=ram0,size=16M,mem-path={name},share=on"
 
 
 def patterned(path: Path) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.differential.scenes import NONE
+from tests.differential.scenes import NONE, typed
 
 if TYPE_CHECKING:
     from tests.differential.stage import Stage
@@ -16,16 +16,8 @@ THINGS = (
 ICE = "-machine pc -nodefaults -S -m 32 -accel tcg -device virtio-rng-pci,id=rng0"
 
 
-def _typed(stage: Stage, arguments: str, *lines: str) -> None:
-    machine = stage.start(arguments, qmp=False, human="pipe")
-    for line in lines:
-        machine.human.type(line)
-    machine.human.leave()
-    machine.exited()
-
-
 def commands_and_their_sub_commands(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
         NONE,
         "migrate_set_ca\t",
@@ -41,7 +33,7 @@ def commands_and_their_sub_commands(stage: Stage) -> None:
 
 
 def words_of_migration(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
         NONE,
         "migrate_set_capability pause\tof\t",
@@ -58,7 +50,7 @@ def words_of_migration(stage: Stage) -> None:
 
 
 def ids(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
         NONE + THINGS,
         "object_del \tzzz",
@@ -81,7 +73,7 @@ def ids(stage: Stage) -> None:
 
 
 def kinds(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
         NONE,
         "netdev_add hubp\t",
@@ -94,7 +86,7 @@ def kinds(stage: Stage) -> None:
 
 
 def devices(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
         ICE,
         "device_del rn\t",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.differential.scenes import NONE
+from tests.differential.scenes import NONE, typed
 
 if TYPE_CHECKING:
     from tests.differential.stage import Stage
@@ -13,17 +13,10 @@ LEFT, HOME, END, DELETE = b"\x1b[D", b"\x01", b"\x05", b"\x04"
 UP, DOWN = b"\x1b[A", b"\x1b[B"
 
 
-def _typed(stage: Stage, *lines: str, how: str = "pipe") -> None:
-    machine = stage.start(NONE, qmp=False, human=how)
-    for line in lines:
-        machine.human.type(line)
-    machine.human.leave()
-    machine.exited()
-
-
 def lines_that_are_no_commands(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
+        NONE,
         "",
         "   ",
         "foo bar",
@@ -45,8 +38,9 @@ def lines_that_are_no_commands(stage: Stage) -> None:
 
 
 def migration_lines_mistyped(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
+        NONE,
         "migrate",
         "migrate zzz",
         "migrate -d",
@@ -152,13 +146,13 @@ def names_completed_on_a_pipe(stage: Stage) -> None:
     """Only where the candidates are ours and QEMU's alike."""
     machine = stage.start(NONE, qmp=False, human="pipe")
     human = machine.human
-    for typed, becomes in (
+    for keys, becomes in (
         (b"info mem_d\x17\x17info memory_s\t", "(qemu) info memory_size_summary"),
         (b"migrate_set_p\tmo\tcpr-reboot", "(qemu) migrate_set_parameter mode cpr-reboot"),
         (b"migrate_set_c\tx-i\to\tn", "(qemu) migrate_set_capability x-ignore-shared on"),
         (b"system_w\t", "(qemu) system_wakeup"),
     ):
-        human.press(typed)
+        human.press(keys)
         human.shows(becomes)
         human.type("")
     human.leave()

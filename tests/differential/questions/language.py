@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.differential.scenes import NONE
+from tests.differential.scenes import NONE, typed
 
 if TYPE_CHECKING:
     from tests.differential.stage import Stage
@@ -12,16 +12,8 @@ if TYPE_CHECKING:
 PC = "-machine pc -nodefaults -S -m 16 -accel tcg"
 
 
-def _typed(stage: Stage, arguments: str, *lines: str) -> None:
-    machine = stage.start(arguments, qmp=False, human="pipe")
-    for line in lines:
-        machine.human.type(line)
-    machine.human.leave()
-    machine.exited()
-
-
 def where_a_name_ends(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
         NONE,
         "foo/bar",
@@ -47,7 +39,7 @@ def where_a_name_ends(stage: Stage) -> None:
 
 
 def words_and_quotes(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
         NONE,
         "chardev-remove",
@@ -82,7 +74,7 @@ def words_and_quotes(stage: Stage) -> None:
 
 
 def numbers(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
         NONE,
         *(
@@ -159,7 +151,7 @@ def numbers(stage: Stage) -> None:
 
 
 def formats(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
         NONE,
         "p 255",
@@ -202,7 +194,7 @@ def formats(stage: Stage) -> None:
 
 
 def registers(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
         PC,
         "p $eip",
@@ -227,7 +219,7 @@ def sizes_and_units(stage: Stage) -> None:
         *("1", "1.5G", ".5", "1.", "+1", "-1", "0x10", "0x10M", "010", "1e3", "1Q", "1b", "1B"),
         *("1k", "1K", "8E", "16E", "1kb", "1MiB", "0.5b", "x", '""', '"1"', "inf", "1 k"),
     ]
-    _typed(
+    typed(
         stage,
         NONE,
         *(f"migrate_set_parameter max-bandwidth {text}" for text in texts),
@@ -246,7 +238,7 @@ def sizes_and_units(stage: Stage) -> None:
 
 
 def booleans(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
         NONE,
         "migrate_set_capability",
@@ -266,7 +258,7 @@ def booleans(stage: Stage) -> None:
 
 
 def flags(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
         NONE,
         "migrate -",
@@ -296,7 +288,7 @@ def flags(stage: Stage) -> None:
 
 
 def option_lists(stage: Stage) -> None:
-    _typed(
+    typed(
         stage,
         NONE,
         "device_add",
