@@ -19,6 +19,8 @@ from vmd.memory import RamBlock
 from vmd.runstate import RunState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vmd.events import Event
 
 PAGE = 4096
@@ -26,11 +28,19 @@ SECOND = 1_000_000_000
 
 
 class ImpatientClock(HeldClock):
-    """A held clock that moves on as soon as anybody waits for it."""
+    """A held clock that moves on as soon as anybody waits for it; `moved` is called each time."""
+
+    def __init__(self, moved: Callable[[], None]) -> None:
+        super().__init__()
+        self._moved = moved
 
     async def sleep(self, delay_ns: int) -> None:
-        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(self._move, delay_ns)
+        await super().sleep(delay_ns)
+
+    def _move(self, delay_ns: int) -> None:
         self.advance(delay_ns)
+        self._moved()
 
 
 class Subject:
@@ -46,7 +56,8 @@ class Subject:
         paused: bool = False,
         guest: GuestOptions | None = None,
     ) -> None:
-        self.clock = ImpatientClock()
+        self._happened = asyncio.Event()
+        self.clock = ImpatientClock(self._happened.set)
         self.reports: list[str] = []
         self.events: list[Event] = []
         self.exits: list[int] = []
@@ -66,8 +77,19 @@ class Subject:
         )
         self.migration = self.machine.migration
         self.migration.set_capabilities([("events", True)])
-        self.machine.events.subscribe(self.events.append)
+        self.machine.events.subscribe(self._note)
         self.machine.power_on()
+
+    def _note(self, event: Event) -> None:
+        self.events.append(event)
+        self._happened.set()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until an event, or time that has passed, makes it true amid a migration."""
+        while not holds():
+            assert self.migration.under_way, self.migration.query()
+            self._happened.clear()
+            await self._happened.wait()
 
     def fill(self) -> None:
         """Data in three of four pages, above the guest's own first one."""

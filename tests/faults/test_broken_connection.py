@@ -22,6 +22,7 @@ from vmd.chardev import address
 from vmd.migration import return_path
 from vmd.migration.channels import stream
 from vmd.migration.incoming import UNHEARD, Incoming
+from vmd.migration.sending import Sending
 from vmd.runstate import RunState
 
 if TYPE_CHECKING:
@@ -238,10 +239,14 @@ async def test_a_cancel_before_the_last_word_leaves_the_guest_where_it_is(
     source, target = pair(mode, state, ("return-path",))
     ram = bytes(source.block.view)
     load, loop = Incoming._load, asyncio.get_running_loop()
+    wait_for_shut, all_is_sent = Sending._wait_for_shut, asyncio.Event()
+
+    async def wait_and_say_so(sending: Sending, path: return_path.ReturnPath) -> None:
+        all_is_sent.set()
+        await wait_for_shut(sending, path)
 
     async def give_up() -> None:
-        while not source.migration._outgoing._sending.waits_for_shut:
-            await asyncio.sleep(0)
+        await all_is_sent.wait()
         source.migration.cancel()
         await source.ended()
 
@@ -250,6 +255,7 @@ async def test_a_cancel_before_the_last_word_leaves_the_guest_where_it_is(
         asyncio.run_coroutine_threadsafe(give_up(), loop).result()
         return arrival
 
+    monkeypatch.setattr(Sending, "_wait_for_shut", wait_and_say_so)
     monkeypatch.setattr(Incoming, "_load", load_and_hesitate)
     await ends(source, target)
     assert (status(source), status(target)) == ("cancelled", "completed")

@@ -43,8 +43,10 @@ def strike_at(
 
     async def in_the_loop() -> None:
         if comes():
+            struck = asyncio.Event()
             loop.call_soon(strike)
-        await asyncio.sleep(0)
+            loop.call_soon(struck.set)
+            await struck.wait()
 
     def in_the_thread(number: int, name: str, arguments: tuple[Any, ...]) -> None:
         if threading.current_thread() is not threading.main_thread() and comes():

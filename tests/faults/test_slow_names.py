@@ -44,8 +44,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
 
 async def asked(names: NameServer) -> None:
     """The loop lives on until somebody asks, and beyond."""
-    while not names.asked.is_set():
-        await asyncio.sleep(0)
+    assert await asyncio.to_thread(names.asked.wait, 30)
 
 
 async def test_a_destination_that_looks_up_a_name_lives_meanwhile(names: NameServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -65,20 +66,50 @@ class Monitor(Listener):
         self._note("focused" if has_it else "unfocused")
 
 
+class WatchedClock(HeldClock):
+    """A held clock that tells when somebody has begun to wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waits = asyncio.Event()
+
+    async def sleep(self, delay_ns: int) -> None:
+        self._waits.set()
+        await super().sleep(delay_ns)
+
+    async def waited_for(self) -> None:
+        """Wait until somebody waits for time to pass."""
+        async with asyncio.timeout(PATIENCE):
+            await self._waits.wait()
+
+    async def pass_by(self, delay_ns: int) -> None:
+        """Let time pass as soon as somebody waits for it."""
+        await self.waited_for()
+        self._waits.clear()
+        self.advance(delay_ns)
+
+
 class Stage:
     """A host for chardevs, with a clock that a test holds, keeping what would be printed."""
 
     def __init__(self) -> None:
-        self.clock = HeldClock()
+        self.clock = WatchedClock()
         self.said: list[str] = []
+        self._spoken = asyncio.Event()
         self.ended = False
-        self.host = Host(
-            self.clock, self.said.append, self.said.append, self.said.append, self._end
-        )
+        self.host = Host(self.clock, self._say, self._say, self._say, self._end)
         self.made: list[Chardev] = []
+
+    def _say(self, text: str) -> None:
+        self.said.append(text)
+        self._spoken.set()
 
     def _end(self) -> None:
         self.ended = True
+
+    async def says_something(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await self._spoken.wait()
 
     def make(self, backend: Mapping[str, Any], mux: bool = False, label: str = "c") -> Chardev:
         device = create(label, backend, self.host, mux)
@@ -118,6 +149,18 @@ async def read(peer: socket.socket, size: int = 1 << 20) -> bytes:
     peer.setblocking(False)
     async with asyncio.timeout(PATIENCE):
         return await asyncio.get_running_loop().sock_recv(peer, size)
+
+
+async def a_look_around() -> None:
+    """Wait until the event loop has looked at all that can be read now."""
+    loop = asyncio.get_running_loop()
+    looked: asyncio.Future[None] = loop.create_future()
+    reader, writer = os.pipe()
+    os.close(writer)  # an end can always be read
+    loop.add_reader(reader, looked.set_result, None)
+    await looked
+    loop.remove_reader(reader)
+    os.close(reader)
 
 
 async def read_exactly(peer: socket.socket, size: int) -> bytes:

@@ -332,13 +332,13 @@ async def test_two_frontends_cannot_share_a_device_without_a_mux(devices: Charde
         device.claim()
 
 
-async def test_closing_waits_for_nobody(devices: Chardevs, tmp_path: Path) -> None:
+async def test_closing_waits_for_nobody(stage: Stage, devices: Chardevs, tmp_path: Path) -> None:
     backend = {
         "type": "socket",
         "data": {"addr": {"type": "unix", "data": {"path": str(tmp_path / "s")}}, "wait": True},
     }
     adding = asyncio.ensure_future(devices.add("s", backend))
-    await asyncio.sleep(0)
+    await stage.says_something()
     adding.cancel()
     with pytest.raises(asyncio.CancelledError):
         await adding

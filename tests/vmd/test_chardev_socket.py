@@ -17,7 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qapi.error import QmpError
-from tests.vmd.chardev_stand import Listener, Stage, dial, read, read_exactly
+from tests.vmd.chardev_stand import (
+    PATIENCE,
+    Listener,
+    Stage,
+    a_look_around,
+    dial,
+    read,
+    read_exactly,
+)
 from vmd.chardev.telnet import GREETING, IAC, TelnetFilter
 
 MS = 1_000_000
@@ -147,13 +155,13 @@ async def test_a_frontend_may_pause_in_its_first_breath(stage: Stage, path: str)
 
 
 async def test_without_a_frontend_nothing_is_read(stage: Stage, path: str) -> None:
-    device, _ = await stage.open(server(path))
-    device.detach()
+    device, listener = await stage.open(server(path))
+    listener.on_opened = device.detach
     with closing(dial(path)) as peer:
         peer.send(b"waiting")
+        await listener.hears("opened")
+        await a_look_around()
         late = Listener()
-        while not device.is_open:
-            await asyncio.sleep(0)
         device.attach(late)
         await late.has_input(b"waiting")
 
@@ -265,8 +273,7 @@ async def test_a_waiting_server_says_so_and_opens_with_its_first_client(
     stage: Stage, path: str
 ) -> None:
     opening = asyncio.ensure_future(stage.open(f"unix:{path},server=on"))
-    while not stage.said:
-        await asyncio.sleep(0)
+    await stage.says_something()
     assert stage.said == [f"QEMU waiting for connection on: disconnected:unix:{path},server=on"]
     with closing(dial(path)):
         device, listener = await opening
@@ -292,19 +299,15 @@ async def test_a_client_that_may_reconnect_tries_at_its_own_pace(stage: Stage, p
     )
     assert (device.is_open, stage.said) == (False, [complaint])
     with closing(socket.socket(socket.AF_UNIX)) as listening:
-        await asyncio.sleep(0)
-        stage.clock.advance(100 * MS)
+        await stage.clock.pass_by(100 * MS)
+        await stage.clock.waited_for()
         listening.bind(path)
         listening.listen()
-        for _ in range(10):
-            await asyncio.sleep(0)
-            stage.clock.advance(100 * MS)
+        await stage.clock.pass_by(100 * MS)
         await listener.hears("opened")
         listening.accept()[0].close()
         await listener.hears("closed")
-        for _ in range(10):
-            await asyncio.sleep(0)
-            stage.clock.advance(100 * MS)
+        await stage.clock.pass_by(100 * MS)
         await listener.until(lambda: listener.heard.count("opened") == 2)
     # A row of failures is complained about once.
     assert stage.said == [complaint]
@@ -312,11 +315,10 @@ async def test_a_client_that_may_reconnect_tries_at_its_own_pace(stage: Stage, p
 
 async def test_closing_ends_the_dialling(stage: Stage, path: str) -> None:
     device, _ = await stage.open(f"unix:{path},reconnect-ms=100")
+    (dialling,) = asyncio.all_tasks() - {asyncio.current_task()}
     device.close()
-    for _ in range(5):
-        await asyncio.sleep(0)
-        stage.clock.advance(100 * MS)
-    assert asyncio.all_tasks() == {asyncio.current_task()}
+    done, _ = await asyncio.wait([dialling], timeout=PATIENCE)
+    assert done
 
 
 async def test_tcp_names_both_ends(stage: Stage) -> None:

@@ -15,7 +15,7 @@ from qapi import load
 from qapi.error import QmpError
 from vmd.clock import HeldClock
 from vmd.events import Event, EventBus
-from vmd.jobs import TRANSITIONS, VERBS, Job, Jobs, JobStatus
+from vmd.jobs import TRANSITIONS, VERBS, Jobs, JobStatus
 
 RECORDED: dict[str, Any] = json.loads(
     (Path(__file__).parent / "data" / "jobs.json").read_text(encoding="ascii")
@@ -79,9 +79,9 @@ def test_a_failure_in_the_first_step_is_told_before_anything_else_happens() -> N
     assert table.describe()[0]["error"] == "no such thing"
 
 
-async def _ended(job: Job) -> None:
-    while job.status is JobStatus.RUNNING:
-        await asyncio.sleep(0)
+async def _all_done() -> None:
+    """Wait for the tasks of all jobs."""
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
 
 
 async def test_a_job_that_was_cancelled_does_its_work_and_says_so() -> None:
@@ -94,7 +94,7 @@ async def test_a_job_that_was_cancelled_does_its_work_and_says_so() -> None:
     job = table.create("j", "create")
     job.start(lambda: work)
     job.cancel()
-    await _ended(job)
+    await _all_done()
     assert done
     assert told == ["created", "running", "aborting", "concluded"]
     assert table.describe()[0]["error"] == "Operation canceled"
@@ -113,6 +113,5 @@ async def test_at_the_end_of_the_process_every_job_is_gone() -> None:
     assert told == ["created", "running", "aborting", "concluded", "null"]
     assert table.describe() == []
     blocked.set()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await _all_done()
     assert running.status is JobStatus.NULL

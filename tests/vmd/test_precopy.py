@@ -70,17 +70,13 @@ def ram_of(info: dict[str, object]) -> dict[str, float]:
 async def passes(source: Subject, count: int) -> None:
     """Wait for so many passes more."""
     seen = source.names().count("MIGRATION_PASS")
-    while source.names().count("MIGRATION_PASS") < seen + count:
-        assert source.migration.under_way, source.migration.query()
-        await asyncio.sleep(0)
+    await source.until(lambda: source.names().count("MIGRATION_PASS") >= seen + count)
 
 
 async def sends_for(source: Subject, seconds: int) -> None:
     """Let time pass in which the migration does not end."""
     end = source.clock.now_ns() + seconds * SECOND
-    while source.clock.now_ns() < end:
-        assert source.migration.under_way, source.migration.query()
-        await asyncio.sleep(0)
+    await source.until(lambda: source.clock.now_ns() >= end)
 
 
 GUESTS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +16,8 @@ from vmd.migration.throttle import Throttle
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from vmd.events import Event
 
 MIB = 1 << 20
 PAGE = 4096
@@ -133,11 +134,14 @@ async def test_a_guest_that_writes_too_fast_is_slowed_down_until_it_fits(tmp_pat
     subject.migration.options.set_parameters(
         {"max-bandwidth": 16 * MIB, "downtime-limit": 100, "cpu-throttle-increment": 20}
     )
-    subject.migration.migrate(f"file:{tmp_path / 'vm.state'}")
     seen = set()
-    while subject.migration.under_way:
+
+    def look(event: Event) -> None:
         seen.add(subject.migration.query().get("cpu-throttle-percentage"))
-        await asyncio.sleep(0)
+
+    subject.machine.events.subscribe(look)
+    subject.migration.migrate(f"file:{tmp_path / 'vm.state'}")
+    await subject.ended()
     assert subject.migration.query()["status"] == "completed"
     assert {None, 20, 40} <= seen
     assert "cpu-throttle-percentage" not in subject.migration.query()

@@ -226,7 +226,8 @@ class Chardev:
         self._paused = False
         if self._frontend is not None:
             self._frontend.opened()
-            if not self._paused and self.is_open:
+            # It may have paused, closed or left the device meanwhile.
+            if not self._paused and self.is_open and self._frontend is not None:
                 self._driver.resume()
 
     def receive(self, data: bytes) -> None:
