@@ -6,26 +6,31 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
-CALLS = ("open", "ftruncate", "lseek", "writev", "pwrite", "fsync", "close")
+WRITING = ("open", "ftruncate", "lseek", "writev", "pwrite", "fsync", "close")
 
 
 class Disk:
-    """`os`, as the file channel sees it.
+    """`os`, as a channel sees it.
 
-    `before(number, name, arguments)` is told of each system call on a state file; it may raise,
-    never return, or do the call itself and return its result. `calls` are the names of those so
-    far.
+    `before(number, name, arguments)` is told of each of the system calls `names` on a state file;
+    it may raise, never return, or do the call itself and return its result. `calls` are the names
+    of those so far.
     """
 
-    def __init__(self, before: Callable[[int, str, tuple[Any, ...]], object]) -> None:
+    def __init__(
+        self,
+        before: Callable[[int, str, tuple[Any, ...]], object],
+        names: Container[str] = WRITING,
+    ) -> None:
         self._before = before
+        self._names = names
         self.calls: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(os, name)
-        if name not in CALLS:
+        if name not in self._names:
             return real
 
         def call(*arguments: Any) -> Any:

@@ -75,19 +75,12 @@ async def test_a_machine_whose_save_fails_is_as_it_was_before(
         await try_to_save(subject, half)
         if full.struck is None:
             break
+        monkeypatch.setattr(file, "os", os)
         struck.append(full.struck)
-        assert subject.state is state
-        assert bytes(subject.block.view) == ram
-        info = subject.migration.query()
-        assert info["status"] == "failed"
-        assert tells_of_the_disk(info)
         assert subject.names()[-1] == ("RESUME" if "STOP" in subject.names() else "failed")
         tell_of_half_files(subject, half)
-        lives_on(subject, state)
-        monkeypatch.setattr(file, "os", os)
-        await subject.save(tmp_path / "good")
-        await is_whole(tmp_path / "good", subject)
-        subject.close()
+        is_as_before(subject, state, ram)
+        await can_be_saved(subject, tmp_path / "good")
     assert struck[0] == "open"
     assert struck[-2:] == ["fsync", "close"]
     assert struck.count("writev") >= 5
@@ -112,11 +105,24 @@ def lives_on(subject: Subject, state: RunState) -> None:
     assert (subject.count > before) == (state is RunState.RUNNING)
 
 
-async def is_whole(path: Path, source: Subject, *capabilities: str) -> None:
+def is_as_before(subject: Subject, state: RunState, ram: bytes) -> None:
+    """But it knows what went wrong."""
+    info = subject.migration.query()
+    assert info["status"] == "failed"
+    assert tells_of_the_disk(info)
+    assert subject.state is state
+    assert bytes(subject.block.view) == ram
+    lives_on(subject, state)
+
+
+async def can_be_saved(subject: Subject, path: Path, *capabilities: str) -> None:
+    """Another save is good: its file holds the whole guest. That is the subject's end."""
+    await subject.save(path)
     target = await load(path, *capabilities, paused=True)
     assert target.migration.query()["status"] == "completed"
-    assert bytes(target.block.view) == bytes(source.block.view)
+    assert bytes(target.block.view) == bytes(subject.block.view)
     target.close()
+    subject.close()
 
 
 @pytest.mark.parametrize("mode", ["normal", "cpr-reboot"])
@@ -134,15 +140,10 @@ async def test_a_machine_whose_save_with_mapped_ram_fails_is_as_it_was_before(
         await try_to_save(subject, tmp_path / "half")
         if full.struck is None:
             break
-        struck.append(full.struck)
-        assert subject.state is RunState.RUNNING
-        assert bytes(subject.block.view) == ram
-        assert tells_of_the_disk(subject.migration.query())
-        lives_on(subject, RunState.RUNNING)
         monkeypatch.setattr(file, "os", os)
-        await subject.save(tmp_path / "good")
-        await is_whole(tmp_path / "good", subject, "mapped-ram")
-        subject.close()
+        struck.append(full.struck)
+        is_as_before(subject, RunState.RUNNING, ram)
+        await can_be_saved(subject, tmp_path / "good", "mapped-ram")
     assert struck[0] == "open"
     assert struck[-2:] == ["fsync", "close"]
     assert struck.count("pwrite") >= 5
@@ -169,12 +170,8 @@ async def test_a_machine_whose_save_into_a_descriptor_fails_is_as_it_was_before(
         if full.struck not in ("writev", "fsync"):
             break
         struck.append(full.struck)
-        assert subject.state is state
-        assert bytes(subject.block.view) == ram
-        assert tells_of_the_disk(subject.migration.query())
-        await subject.save(tmp_path / "good")
-        await is_whole(tmp_path / "good", subject)
-        subject.close()
+        is_as_before(subject, state, ram)
+        await can_be_saved(subject, tmp_path / "good")
     assert struck.count("writev") >= 5
     assert struck[-1] == "fsync"
     assert subject.state is RunState.POSTMIGRATE
@@ -212,6 +209,4 @@ async def test_a_fault_of_our_own_loses_no_guest(
     assert subject.state is RunState.RUNNING
     lives_on(subject, RunState.RUNNING)
     monkeypatch.undo()
-    await subject.save(tmp_path / "good")
-    await is_whole(tmp_path / "good", subject)
-    subject.close()
+    await can_be_saved(subject, tmp_path / "good")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.faults.disk import Disk
 from tests.faults.stand import SECOND, Subject, load
 from vmd.migration.channels import file, stream
 from vmd.runstate import RunState
@@ -17,35 +18,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SLICE = 50_000
-CALLS = ("readv", "preadv", "lseek")
+READING = ("readv", "preadv", "lseek")
 STATES = (RunState.RUNNING, RunState.PAUSED, RunState.SUSPENDED)
 
 
-class BadSector:
-    """`os` as a channel sees it: it reads little by little, and from one call on not at all."""
+def bad_sector(place: int) -> Disk:
+    """Reads little by little, and from one call on not at all."""
 
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self.calls: list[str] = []
+    def before(number: int, name: str, arguments: tuple[Any, ...]) -> int | None:
+        if number >= place:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if name == "readv":
+            fd, views = arguments
+            return os.readv(fd, [views[0][:SLICE]])
+        return None
 
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(os, name)
-        if name not in CALLS:
-            return real
-
-        def call(*arguments: Any) -> Any:
-            self.calls.append(name)
-            if len(self.calls) > self._number:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            if name == "readv":  # a little each time
-                return real(arguments[0], [arguments[1][0][:SLICE]])
-            return real(*arguments)
-
-        return call
-
-    @property
-    def struck(self) -> bool:
-        return len(self.calls) > self._number
+    return Disk(before, READING)
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.value)
@@ -68,13 +56,13 @@ async def test_whichever_read_fails_the_source_has_the_guest(
     ram = bytes(source.block.view)
 
     for number in itertools.count():
-        disk = BadSector(number)
+        disk = bad_sector(number)
         for module in (file, stream):
             monkeypatch.setattr(module, "os", disk)
         target = await load(tmp_path / "state", *names)
         for module in (file, stream):
             monkeypatch.setattr(module, "os", os)
-        if not disk.struck:
+        if len(disk.calls) <= number:
             break
         # What is behind all devices need not be read.
         if target.migration.query()["status"] == "failed":
