@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vmd.block.nodes import Nodes
     from vmd.chardev.registry import Chardevs
     from vmd.clock import Clock
+    from vmd.devices.host_cpu import HostCpu
     from vmd.devices.network import Networks
     from vmd.devices.objects import IOThread
     from vmd.devices.plugging import Devices
@@ -78,6 +79,7 @@ class Machine:
         self.topology = setup.topology
         self.memory_slots = setup.memory_slots
         self.properties = setup.properties
+        self.kvm = setup.kvm
         self.boot = setup.boot
         self.rtc = setup.rtc
         self.audiodevs = setup.audiodevs
@@ -367,6 +369,15 @@ class Machine:
 
             self._networks = Networks()
         return self._networks
+
+    @cached_property
+    def host_cpu(self) -> HostCpu | None:
+        """What the host's KVM offers to CPUs, if that is the accelerator."""
+        if self.kvm is None:
+            return None
+        from vmd.devices.host_cpu import host_cpu
+
+        return host_cpu(self.kvm.device)
 
     @cached_property
     def announcements(self) -> Announcements:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vmd.clock import Clock
     from vmd.devices.board import Board
     from vmd.devices.objects import UserObject
+    from vmd.kvm import Kvm
     from vmd.memory import RamBlock
     from vmd.memory.backends import MemoryBackend
 
@@ -41,6 +42,7 @@ class MachineSetup:
         self.node_sizes: dict[int, int] = {}
         self.memory_slots = 0
         self.properties: dict[str, object] = {}
+        self.kvm: Kvm | None = None  # the accelerator, if it is that
         self.boot: dict[str, object] = {}
         self.audiodevs: list[dict[str, object]] = []
         self.rtc = ("utc", "host", "none")  # base, clock, driftfix of -rtc

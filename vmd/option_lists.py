@@ -31,6 +31,7 @@ OVERCOMMIT = OptionList("overcommit", None, {"mem-lock": "str", "cpu-pm": "bool"
 TRACE = OptionList("trace", "enable", dict.fromkeys(("enable", "events", "file"), "str"))
 RTC = OptionList("rtc", None, dict.fromkeys(("base", "clock", "driftfix"), "str"), merge=True)
 VMD = OptionList("vmd", "guest")
+ON_OFF_AUTO = ("on", "off", "auto")
 VNC = OptionList(
     "vnc",
     "vnc",

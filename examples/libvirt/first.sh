@@ -2,7 +2,7 @@
 # From nothing to `virsh start` on vmd: sh examples/libvirt/first.sh, as root.
 #
 # Installs nothing by itself: what is missing is named, with the command that brings it. The domain
-# is left running; the last lines say what to do with it. Another libvirt than the system's is used
+# has KVM where libvirt finds one, and is left running; the last lines say what to do with it. Another libvirt than the system's is used
 # if LIBVIRT_DEFAULT_URI names it.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -21,9 +21,12 @@ virsh version >/dev/null 2>&1 || missing "no libvirt answers at $LIBVIRT_DEFAULT
 virsh domcapabilities --emulatorbin "$vmd" --virttype qemu >/dev/null || missing \
     "libvirt cannot run $vmd" "may libvirt's user read and run it? see docs/libvirt.md"
 
+type=qemu
+if virsh domcapabilities --emulatorbin "$vmd" --virttype kvm >/dev/null 2>&1; then type=kvm; fi
+
 description=$(mktemp)
 trap 'rm -f "$description"' EXIT
-sed "s|/path/to/vmd|$vmd|" "$here/first.xml" >"$description"
+sed "s|/path/to/vmd|$vmd|; s|type='qemu'|type='$type'|" "$here/first.xml" >"$description"
 virsh define "$description"
 virsh start first
 echo "The domain is $(virsh domstate --reason first)."

@@ -22,7 +22,7 @@ import libvirt
 VMD = Path(__file__).resolve().parents[2] / ".venv" / "bin" / "vmd"
 PATIENCE = 60
 COUNTED = 3
-XML = """<domain type='qemu'>
+XML = """<domain type='{kind}'>
   <name>{name}</name>
   <memory unit='MiB'>32</memory>
   <vcpu>1</vcpu>
@@ -58,6 +58,15 @@ class Rehearsal:
         self.place = place
         self.connection = libvirt.open(uri)
 
+    def describe(self, name: str, emulator: str) -> str:
+        """A domain; with KVM where libvirt finds one."""
+        try:
+            self.connection.getDomainCapabilities(emulator, "x86_64", "q35", "kvm")
+            kind = "kvm"
+        except libvirt.libvirtError:
+            kind = "qemu"
+        return XML.format(kind=kind, name=name, emulator=emulator, log=self.log(name))
+
     def log(self, name: str) -> Path:
         return self.place / f"{name}.log"
 
@@ -77,8 +86,7 @@ class Rehearsal:
 
     def start(self, emulator: str) -> None:
         for name in self.names:
-            xml = XML.format(name=name, emulator=emulator, log=self.log(name))
-            self.connection.defineXML(xml).create()
+            self.connection.defineXML(self.describe(name, emulator)).create()
         for name in self.names:
             self.until_counted(name, COUNTED)
 
@@ -94,7 +102,7 @@ class Rehearsal:
             self._reconnect()
         for name in self.names:
             domain = self.connection.lookupByName(name)
-            xml = XML.format(name=name, emulator=emulator, log=self.log(name))
+            xml = self.describe(name, emulator)
             self.connection.defineXML(xml.replace("</name>", f"</name><uuid>{uuid(domain)}</uuid>"))
             saved = domain.managedSaveGetXMLDesc(libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE)
             before, _, rest = saved.partition("<emulator>")

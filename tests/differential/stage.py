@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
+DEVICE = "/dev/kvm"
+
+
 class Program(NamedTuple):
     """A program with QEMU's command line, and how each kind of guest is put into it."""
 
@@ -146,6 +149,7 @@ class Stage:
         guest: str = "idle",
         file_limit: int | None = None,
         disk: str | None = None,
+        kvm: bool = False,
     ) -> Machine:
         """Start the program in the stage's directory.
 
@@ -153,6 +157,7 @@ class Stage:
         `human`: a human monitor on a "pipe", a "pty" or a "socket"; `first_keys` bring its prompt.
         `serial`: with the first serial line connected.
         `guest`: who lives in it; `file_limit`: once it runs, no file may grow beyond so many bytes.
+        `kvm`: on a host with KVM; vmd may be told that this is one.
         `disk`: mounted as the directory `disk`, a file system of its own of this size.
         """
         self.note(self.normal(f"$ program {arguments}"))
@@ -160,6 +165,10 @@ class Stage:
         argv = [*self._on_disk(disk), *self.program.argv, *shlex.split(arguments)]
         argv += ["-display", "none"]
         argv += self.program.guests[guest]
+        if kvm and self.program.name == "vmd":
+            argv += ["-vmd", "kvm=on"]
+        elif kvm and not os.access(DEVICE, os.R_OK | os.W_OK):
+            raise Unavailable("this host has no KVM")
         if guest.startswith("ab"):
             sector = ab_sector(suspend=guest.endswith("suspend"))
             (self.directory / "bootsect").write_bytes(sector)
@@ -197,9 +206,9 @@ class Stage:
             resource.prlimit(machine.process.pid, resource.RLIMIT_FSIZE, limits)
         return machine
 
-    def refused(self, arguments: str) -> None:
+    def refused(self, arguments: str, *, kvm: bool = False) -> None:
         """Start the program with a command line that it must refuse."""
-        machine = self.start(arguments, qmp=False, guest="none")
+        machine = self.start(arguments, qmp=False, guest="none", kvm=kvm)
         machine.exited()
 
     def connect(self, path: str) -> Wire:

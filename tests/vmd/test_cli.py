@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,9 @@ from tests.vmd.cli_judge import KeptReport, judge, read
 from vmd.cli.config import Actions, Memory, Topology
 from vmd.cli.cpus import numa_nodes
 from vmd.cli.help import CHARDEV_KINDS, TEXTS
+from vmd.cli.parse import parse
 from vmd.cli.ports import chardev_of, monitor_of, needs_monitor, port_of
+from vmd.cli.settle import settle
 from vmd.cli.table import OPTIONS
 from vmd.clock import HeldClock
 from vmd.devices.machines import MACHINES
@@ -129,12 +132,44 @@ def test_missing_levels_of_the_cpu_topology_are_filled_in(
 
 
 def test_the_first_accelerator_that_is_there_is_taken() -> None:
-    status, _, stderr = judge([*NONE, "-accel", "kvm", "-accel", "tcg", "-accel", "qtest"])
+    status, _, stderr = judge([*NONE, "-accel", "foo", "-accel", "tcg", "-accel", "qtest"])
     assert (status, stderr) == (
         0,
-        "qemu-system-x86_64: -accel kvm: invalid accelerator kvm\n"
+        "qemu-system-x86_64: -accel foo: invalid accelerator foo\n"
         "qemu-system-x86_64: falling back to tcg\n",
     )
+
+
+def test_whether_there_is_a_kvm_can_be_said() -> None:
+    kvm = (*NONE, "-machine", "accel=kvm:tcg", "-vmd")
+    assert read([*kvm, "kvm=on"]).accel == "kvm"
+    status, _, stderr = judge([*kvm, "kvm=off"])
+    # In the words of a QEMU that finds no /dev/kvm.
+    assert (status, stderr) == (
+        0,
+        "qemu-system-x86_64: Could not access KVM kernel module: No such file or directory\n"
+        "qemu-system-x86_64: failed to initialize kvm: No such file or directory\n"
+        "qemu-system-x86_64: falling back to tcg\n",
+    )
+    status, _, stderr = judge([*kvm, "kvm=maybe"])
+    assert (status, stderr) == (
+        1,
+        "qemu-system-x86_64: -vmd kvm=maybe: Parameter 'kvm' does not accept value 'maybe'\n",
+    )
+
+
+def test_the_host_is_asked_unless_it_was_said() -> None:
+    there = os.access("/dev/kvm", os.R_OK | os.W_OK)
+    config = read([*NONE, "-machine", "accel=kvm:tcg"])
+    assert config.accel == ("kvm" if there else "tcg")
+
+
+def test_a_program_called_kvm_tries_that_first() -> None:
+    report = KeptReport()
+    report.program = "kvm"
+    config = parse(["/usr/bin/kvm", *NONE, "-vmd", "kvm=on"], report)
+    settle(config, report)
+    assert config.accel == "kvm"
 
 
 def test_monitors_and_serial_ports_that_nobody_asked_for() -> None:

@@ -53,6 +53,7 @@ def begin_machine(
     if config.cpu is not None:
         setup.cpu_model = config.cpu.model
     setup.properties = dict(config.machine_properties)
+    setup.kvm = config.kvm_accel
     setup.boot = _boot(board, config)
     setup.rtc = config.rtc
     setup.audiodevs = config.audiodevs

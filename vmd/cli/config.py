@@ -12,6 +12,7 @@ from vmd.devices.topology import Topology
 
 if TYPE_CHECKING:
     from vmd.cli.cpus import NumaNode
+    from vmd.kvm import Kvm
     from vmd.options import Options, Tree
 
 MIB = 1 << 20
@@ -145,6 +146,7 @@ class Config:
         self.boot: dict[str, object] = {}
         self.accel = ""
         self.accel_properties: dict[str, object] = {}
+        self.kvm_accel: Kvm | None = None  # if that is the accelerator
 
         self.cpu: CpuRequest | None = None
         self.objects: list[ObjectRequest] = []
@@ -187,5 +189,6 @@ class Config:
         self.trace_file: str | None = None
         self.memory_lock = "off"  # "on", "off" or "on-fault"
         self.drives: list[Request] = []
+        self.kvm = "auto"  # -vmd kvm=on|off|auto: whether there is one; auto asks the host
         self.vmd: dict[str, str] = {}  # -vmd guest=NAME[,key=value…]
         self.terminal: dict[str, str] = {}  # -vmd history=…,events=…: the monitor on a terminal

@@ -15,12 +15,14 @@ from vmd.options import scan_unsigned
 if TYPE_CHECKING:
     from vmd.cli.config import Config, CpuRequest
     from vmd.cli.report import Report
+    from vmd.devices.host_cpu import HostCpu
     from vmd.devices.topology import Topology
     from vmd.machine import Machine
     from vmd.options import Options
 
 LEVELS_OF_CPUS = ("thread-id", "core-id", "module-id", "cluster-id", "die-id", "socket-id")
 USUAL_MODELS = ("max", "qemu64")
+DEFAULT_MODEL = "qemu64"
 MAX_NODES = 128
 
 
@@ -32,39 +34,52 @@ class NumaNode(NamedTuple):
     cpus: frozenset[int]
 
 
-def check_cpu(config: Config, report: Report) -> tuple[tuple[str, Any], ...]:
+def check_cpu(
+    config: Config, report: Report, host: HostCpu | None = None
+) -> tuple[tuple[str, Any], ...]:
     """What is asked of the CPUs beside their model; Quit if it cannot be had, or there is no such
-    model."""
-    if config.cpu is None:
-        return ()
+    model. `host` is what there is under KVM."""
     machine = find_machine(config.machine_tree)
     assert machine is not None
-    try:
-        _check_cpu(config.cpu, machine)
-    except QmpError as error:
-        raise report.refuse(error) from None
-    asked = features(config.cpu)
+    if config.cpu is None and (host is None or not machine.is_pc):
+        return ()
+    asked: tuple[tuple[str, Any], ...] = ()
+    if config.cpu is not None:
+        try:
+            _check_cpu(config.cpu, machine, on_host=host is not None)
+        except QmpError as error:
+            raise report.refuse(error) from None
+        asked = features(config.cpu)
     given = dict(asked)
+    bits = given.get("phys-bits")
+    if host is not None and bits and bits != host.phys_bits:
+        text = f"Host physical bits ({host.phys_bits}) does not match phys-bits property ({bits})"
+        report.warning(text)
     enforced = given.get("enforce", False)
     if enforced or given.get("check", True):
-        _complain(config, report, enforced=enforced)
+        _complain(config, report, host, enforced=enforced)
+    if config.kvm_accel is not None and config.kvm_accel.irqchip == "off":
+        raise report.refuse(QmpError("KVM does not support userspace APIC"))
+    if host is not None and config.machine_properties.get("smm") == "on":
+        raise report.refuse(QmpError("System Management Mode not supported by this hypervisor."))
     return asked
 
 
-def _complain(config: Config, report: Report, *, enforced: bool) -> None:
+def _complain(config: Config, report: Report, host: HostCpu | None, *, enforced: bool) -> None:
     """Each CPU complains of what it lacks; the first gives up if it has to be as it was asked."""
-    assert config.cpu is not None
-    asked = features(config.cpu)
-    if config.cpu.model in USUAL_MODELS and not asked:
+    asked = features(config.cpu) if config.cpu is not None else ()
+    model = config.cpu.model if config.cpu is not None else DEFAULT_MODEL
+    if host is None and model in USUAL_MODELS and not asked:
         return
     from vmd.devices import cpu_features
 
-    lacking = cpu_features.complaints(config.cpu.model, asked)
+    lacking = cpu_features.complaints(model, asked, host)
     for _ in range(1 if enforced else config.smp.cpus):
         for text in lacking:
             report.warning(text)
     if lacking and enforced:
-        raise report.refuse(QmpError("TCG doesn't support requested features"))
+        who = "TCG" if host is None else "Host"
+        raise report.refuse(QmpError(f"{who} doesn't support requested features"))
 
 
 def features(cpu: CpuRequest) -> tuple[tuple[str, Any], ...]:
@@ -77,19 +92,19 @@ def features(cpu: CpuRequest) -> tuple[tuple[str, Any], ...]:
     return tuple(dict(cpu_features.feature(cpu.model, *pair) for pair in pairs).items())
 
 
-def _check_cpu(cpu: CpuRequest, machine: MachineType) -> None:
+def _check_cpu(cpu: CpuRequest, machine: MachineType, *, on_host: bool) -> None:
     if not (cpu.model or cpu.features or cpu.toggled):
         raise QmpError("-cpu option cannot be empty")
-    if cpu.model == "host":
+    if cpu.model == "host" and not on_host:
         raise QmpError("CPU model 'host' requires KVM or HVF")
     if cpu.model not in USUAL_MODELS or cpu.features or cpu.toggled:
-        _check_features(cpu)
+        _check_features(cpu, on_host=on_host)
     if not machine.is_pc:
         # A board without an interrupt controller has no place for a CPU.
         raise QmpError("apic-id property was not initialized properly")
 
 
-def _check_features(cpu: CpuRequest) -> None:
+def _check_features(cpu: CpuRequest, *, on_host: bool) -> None:
     from vmd.devices import cpu as models
     from vmd.devices import cpu_features
 
@@ -103,7 +118,8 @@ def _check_features(cpu: CpuRequest) -> None:
             raise QmpError(f"can't apply global {kind}.{name}={value}: {error.desc}") from None
     for name, value in cpu.toggled:
         cpu_features.feature(cpu.model, name, value)
-    cpu_features.check(features(cpu))
+    if cpu.model not in ("host", "max") or not on_host:  # those have the host's own address bits
+        cpu_features.check(features(cpu))
 
 
 def numa_nodes(config: Config, report: Report) -> list[NumaNode]:

@@ -170,7 +170,7 @@ class Daemon:
 
     async def _complete(self, machine: Machine, setup: MachineSetup) -> None:
         """What comes after the monitors: CPUs, RAM, ports, devices, whoever is to arrive."""
-        machine.cpu_features = check_cpu(self._config, self._report)
+        machine.cpu_features = check_cpu(self._config, self._report, machine.host_cpu)
         finish_machine(machine, setup, self._config, self._report)
         await self._connect_serials(machine)
         add_devices(machine, self._config, self._report)

@@ -334,6 +334,11 @@ def vmd(state: Parsing, where: str, arg: str) -> None:
 
         raise Quit(0, guest_help())
     for key, value in state.options(lists.VMD, where, arg).pairs:
+        if key == "kvm":
+            if value not in lists.ON_OFF_AUTO:
+                raise QmpError(f"Parameter 'kvm' does not accept value '{value}'")
+            state.config.kvm = value
+            continue
         (state.config.terminal if key in TERMINAL else state.config.vmd)[key] = value
 
 

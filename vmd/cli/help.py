@@ -13,7 +13,7 @@ VERSION = (
     "QEMU emulator version 10.0.2 (vmd 0.1.0)\n"
     "vmd: a process that behaves like QEMU, with a simulated guest inside; Apache License 2.0\n"
 )
-ACCEL_HELP = "Accelerators supported in QEMU binary:\ntcg\n"
+ACCEL_HELP = "Accelerators supported in QEMU binary:\ntcg\nkvm\n"
 VGA_HELP = "none                 no graphic card\nstd                  standard VGA (default)\n"
 DISPLAY_HELP = "Available display backend types:\nnone\n"
 CHARDEV_KINDS = (
@@ -40,7 +40,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "[accel=]name[,prop=value[,...]]",
         "choose the accelerator; the first of several that is there is taken",
     ),
-    "enable-kvm": ("", "ask for KVM, which is not there"),
+    "enable-kvm": ("", "short for -machine accel=kvm"),
     "smp": (
         "[[cpus=]n][,maxcpus=n][,sockets=n][,dies=n][,modules=n][,cores=n][,threads=n]",
         "number of CPUs and how they are nested",
@@ -57,8 +57,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "rtc": ("[base=utc|localtime|date][,clock=host|rt|vm][,driftfix=none|slew]", "guest's clock"),
     "vmd": (
         "[guest=name[,key=value...]][,history=file][,events=on|off][,bar=on|off]"
-        "[,editor=rich|qemu]",
-        "choose the guest's program, and how the monitor is on a terminal",
+        "[,editor=rich|qemu][,kvm=on|off|auto]",
+        "choose the guest's program, how the monitor is on a terminal, and whether there is a KVM\n"
+        "(auto, the default: where /dev/kvm can be opened; the guest is simulated either way)",
     ),
     "display": ("none|vnc=address", "what shows the screen ('-display help')"),
     "nographic": ("", "put serial port and monitor on stdin and stdout"),

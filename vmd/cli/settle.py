@@ -17,7 +17,6 @@ from vmd.devices.topology import Topology
 from vmd.options import BOOLEANS, Tree, scan_unsigned
 
 if TYPE_CHECKING:
-    from vmd.cli.config import AccelRequest
     from vmd.cli.report import Report
 
 VGA_TYPES = ("none", "std")
@@ -25,11 +24,8 @@ ON_OFF_AUTO = ("auto", "on", "off")
 LEVELS = ("drawers", "books", "sockets", "dies", "clusters", "modules", "cores", "threads")
 RAM_ALIGNMENT = 8192
 MAX_SLOTS = 256
-# The last two are for KVM; under TCG QEMU does not even look at them.
+# The last two are for KVM: see accelerators.py.
 SETTLED_ELSEWHERE = ("type", "accel", "boot", "smp", "memory", "kernel-irqchip", "kvm-shadow-mem")
-# With qtest a guest lives only while a test moves its time.
-ACCELERATORS = ("tcg", "qtest")
-TCG_PROPERTIES = ("one-insn-per-tb", "split-wx", "tb-size", "thread")
 _DATE = r"\d+-\d+-\d+(T\d+:\d+:\d+)?"
 
 
@@ -75,7 +71,12 @@ def settle(config: Config, report: Report) -> None:
         _settle_properties(config, machine)
     except QmpError as error:
         raise report.refuse(error) from None
-    _settle_accel(config, report)
+    if config.accels or "accel" in config.machine_tree or config.program.endswith("kvm"):
+        from vmd.cli.accelerators import settle_accelerator
+
+        settle_accelerator(config, report)
+    else:
+        config.accel = "tcg"
     if config.vga not in (None, "none") and not machine.is_pc:
         report.warning(
             "A -vga option was passed but this machine type does not use that option; "
@@ -269,62 +270,3 @@ def memory(tree: dict[str, Tree | str], machine: MachineType) -> Memory:
     if machine.is_pc and slots > MAX_SLOTS:
         raise QmpError(f"unsupported amount of memory slots: {slots}")
     return Memory(size, slots, max_size, "size" in asked)
-
-
-def _settle_accel(config: Config, report: Report) -> None:
-    """The first accelerator that is there; others are complained about as QEMU does."""
-    failed = False
-    named = config.machine_tree.get("accel")
-    requests: list[AccelRequest] = config.accels
-    if named is not None and requests:
-        text = 'The -accel and "-machine accel=" options are incompatible'
-        raise report.refuse(QmpError(text))
-    if named is not None or not requests:
-        for name in str(named if named is not None else "tcg").split(":") if named != "" else ():
-            if name in ACCELERATORS:
-                config.accel = config.accel or name
-            else:
-                failed = True
-                report.error(f"invalid accelerator {name}")
-    for request in requests:
-        name = str(request.options.get("accel"))
-        if config.accel:
-            break
-        if name not in ACCELERATORS:
-            failed = True
-            report.error(f"invalid accelerator {name}", request.where)
-            continue
-        config.accel = name
-        with report.at(request.where):
-            config.accel_properties = _accel_properties(name, request)
-    if not config.accel:
-        raise report.refuse(QmpError("no accelerator found")) if not failed else _quit()
-    if failed:
-        report.error(f"falling back to {config.accel}")
-
-
-def _quit() -> Exception:
-    from vmd.cli.report import Quit
-
-    return Quit(1)
-
-
-def _accel_properties(accel: str, request: AccelRequest) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for name, value in request.options.pairs:
-        if name == "accel":
-            continue
-        if accel != "tcg" or name not in TCG_PROPERTIES:
-            raise QmpError(f"Property '{accel}-accel.{name}' not found")
-        if name == "thread":
-            if value not in ("single", "multi"):
-                raise QmpError(f"Invalid 'thread' setting {value}")
-            found[name] = value
-        elif name == "tb-size":
-            number = scan_unsigned(value)
-            if number is None or number >= 1 << 64:
-                raise QmpError(f"Parameter '{name}' expects uint64")
-            found[name] = number
-        else:
-            found[name] = _scalar(name, "bool", value)
-    return found

@@ -97,7 +97,7 @@ def add_board_devices(
     *,
     with_defaults: bool,
 ) -> None:
-    """Put the board's own devices on the main system bus."""
+    """Put the board's own devices on the main system bus; `cpus` is how many are in front."""
     chipset = CHIPSETS.get(board.alias or "")
     if chipset is None:
         return

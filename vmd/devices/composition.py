@@ -180,7 +180,7 @@ def _add_cpu(parent: Object, machine: Machine, index: int, memory: Object) -> No
     processor = machine.processors.by_index[index]
     own = {} if processor.device is None else _switched(processor.device)
     features = (*machine.cpu_features, *own.items())
-    about = (machine.cpu_model, machine.topology, index, node, features)
+    about = (machine.cpu_model, machine.topology, index, node, features, machine.host_cpu)
     kinds = cpu.kinds(type_name)
 
     def one(name: str) -> Property | None:

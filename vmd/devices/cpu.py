@@ -1,7 +1,8 @@
 """The CPU models: their properties as data, and what becomes of a model with some of them set.
 
 A simulated CPU executes nothing; its properties are what a management layer is told of a CPU, as
-QEMU's TCG would. `cpu_models.json` was recorded by tests/vmd/record_cpus.py:
+QEMU's TCG would, or its KVM where a `host` is given. `cpu_models.json` was recorded by
+tests/vmd/record_cpus.py:
 
 - types: type of a property → names; defaults: name → value as `qom-list-properties` tells it
 - concrete: only in the types of models; max: only in max; device: not in device-list-properties
@@ -27,6 +28,7 @@ from qapi.error import QmpError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from vmd.devices.host_cpu import HostCpu
     from vmd.devices.topology import Topology
 
 SUFFIX = "-x86_64-cpu"
@@ -37,6 +39,7 @@ STATIC_BASE = "base"
 _OF_THE_HOST = ("host", "max")
 _LARGEST = tuple(name + SUFFIX for name in _OF_THE_HOST)
 _AMD = "AuthenticAMD"
+_SVM_LEVEL = 0x8000_000A
 _UCODE = (0x1_0000_0000, 0x0100_0065)
 READ_ONLY = ("hotpluggable", "hotplugged", "parent_bus", "type", "unavailable-features")
 _UNSIGNED = {"uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
@@ -58,16 +61,15 @@ def names() -> list[str]:
     return found
 
 
-def definitions() -> list[dict[str, object]]:
+def definitions(host: HostCpu | None = None) -> list[dict[str, object]]:
     """The models, as query-cpu-definitions lists them."""
-    return [_definition(name) for name in reversed(names())]
+    return [_definition(name, host) for name in reversed(names())]
 
 
-def _definition(name: str) -> dict[str, object]:
+def _definition(name: str, host: HostCpu | None) -> dict[str, object]:
     lacking = ["kvm"]
-    if name != "host":
-        values = model_values(name)
-        lacking = [feature for feature in named()["lacking"] if values.get(feature)]
+    if name != "host" or host is not None:
+        lacking = what_is_lacking(name, (), host)
     told: dict[str, object] = {
         "name": name,
         "typename": name + SUFFIX,
@@ -81,9 +83,16 @@ def _definition(name: str) -> dict[str, object]:
     return told
 
 
-def model_values(name: str) -> dict[str, Any]:
+def model_values(name: str, host: HostCpu | None = None) -> dict[str, Any]:
     """What a full expansion says of a model, where it is not false; other names are left out."""
     models = _data()["models"]
+    if host is not None and name != STATIC_BASE:
+        from vmd.devices import host_cpu
+
+        if name in _OF_THE_HOST:
+            return {**models[STATIC_BASE], **host_cpu.largest(host)}
+        real = named()["alias-of"].get(name, name)
+        return host_cpu.as_under_kvm(real, model_values(name), host)
     if name == "host":
         name = "max"
     if name in models:
@@ -116,7 +125,7 @@ def properties(type_name: str, *, device: bool = False) -> list[PropertyInfo]:
     ]
 
 
-def expand(kind: str, name: str, given: object) -> dict[str, object]:
+def expand(kind: str, name: str, given: object, host: HostCpu | None = None) -> dict[str, object]:
     """The model with some properties set, as query-cpu-model-expansion tells it.
 
     `kind` is "full" (all properties) or "static" (what makes the model out of the base model).
@@ -127,14 +136,15 @@ def expand(kind: str, name: str, given: object) -> dict[str, object]:
     if not isinstance(given, dict):
         raise QmpError("Invalid parameter type for 'model.props', expected: object")
     data = _data()
-    values = dict.fromkeys(_expanded(name + SUFFIX), False) | model_values(name)
+    values = dict.fromkeys(_expanded(name + SUFFIX), False) | model_values(name, host)
     _follow(values)
     for key in given:
         if key not in values and key not in READ_ONLY:
             raise QmpError(f"Property '{name}{SUFFIX}.{key}' not found")
     for key, value in given.items():
-        _set(name, values, key, value)
+        _set(name, values, key, value, host)
     _raise_numbers(values, given)
+    _settle_for(host, name, values)
     _follow(values)
     if kind == "static":
         values = {key: value for key, value in values.items() if key not in data["full"]}
@@ -151,6 +161,9 @@ def _raise_numbers(values: dict[str, Any], given: Iterable[str]) -> None:
         for number, least in raises.get(key, {}).items():
             if values[key] is True and number not in given:
                 values[number] = max(values[number], least)
+    if values.get("svm") is True and "xlevel" not in given and "min-xlevel" not in given:
+        for number in ("xlevel", "min-xlevel"):
+            values[number] = max(values[number], _SVM_LEVEL)
 
 
 def _expanded(type_name: str) -> list[str]:
@@ -158,12 +171,25 @@ def _expanded(type_name: str) -> list[str]:
     return [info.name for info in properties(type_name) if info.name not in READ_ONLY]
 
 
-def _set(model: str, values: dict[str, Any], name: str, value: object) -> None:
+def _settle_for(host: HostCpu | None, model: str, values: dict[str, Any]) -> None:
+    """What a host has to say of a CPU that somebody asks for."""
+    if host is None:
+        return
+    from vmd.devices import host_cpu
+
+    if model in _OF_THE_HOST and values["migratable"] is False:
+        values |= dict.fromkeys(host.supported.intersection(host_cpu.UNMIGRATABLE), True)
+    host_cpu.drop_what_lacks_its_need(values)
+
+
+def _set(
+    model: str, values: dict[str, Any], name: str, value: object, host: HostCpu | None
+) -> None:
     data = _data()
     if name in READ_ONLY:
         raise QmpError(f"Property '{model}{SUFFIX}.{name}' is not writable")
     value = fit(f"model.props.{name}", name, _types()[name], value)
-    if name in data["inert"]:
+    if is_inert(name, host):
         return
     if name == "realized" and value:
         raise QmpError("apic-id property was not initialized properly")
@@ -226,9 +252,10 @@ def instance(
     index: int,
     node: int | None,
     features: tuple[tuple[str, Any], ...] = (),
+    host: HostCpu | None = None,
 ) -> dict[str, Any]:
     """The values of all properties of a CPU in a machine, except its type."""
-    values = dict(_realized(model, features))
+    values = dict(_realized(model, features) if host is None else _on_host(model, features, host))
     values |= topology.place(index)
     values["apic-id"] = topology.apic_id(index)
     values["node-id"] = -1 if node is None else node
@@ -262,14 +289,46 @@ def _realized(model: str, features: tuple[tuple[str, Any], ...]) -> dict[str, An
     return values
 
 
+def _on_host(model: str, features: tuple[tuple[str, Any], ...], host: HostCpu) -> dict[str, Any]:
+    """What all CPUs of a machine with KVM have in common."""
+    from vmd.devices import host_cpu
+
+    names_of_all = (info.name for info in properties(model + SUFFIX))
+    values: dict[str, Any] = dict.fromkeys(names_of_all, False) | model_values(model, host)
+    given = dict(features)
+    values |= {name: value for name, value in given.items() if not is_inert(name, host)}
+    _raise_numbers(values, given)
+    _settle_for(host, model, values)
+    realized = _data()["realized"][STATIC_BASE]
+    values |= {name: value for name, value in realized.items() if name not in given}
+    values["unavailable-features"] = lacking = what_is_lacking(model, features, host)
+    values |= dict.fromkeys(lacking, False)
+    host_cpu.drop_what_lacks_its_need(values)
+    bits = given.get("phys-bits") or _address_bits(values)
+    values["phys-bits"] = host.phys_bits if values.get("host-phys-bits") else bits
+    values["ucode-rev"] = given.get("ucode-rev", host.ucode_rev)
+    values["tsc-frequency"] = given.get("tsc-frequency") or host.tsc_hz
+    return values
+
+
 def _address_bits(values: dict[str, Any]) -> int:
     """How wide TCG's physical addresses are."""
     wide = values["pse36"] or values["pae"]
     return 40 if values["lm"] else 36 if wide else 32
 
 
-def what_is_lacking(model: str, features: tuple[tuple[str, Any], ...]) -> list[str]:
-    """The features that are asked of a CPU and that TCG has not, in the order of its complaints."""
+def what_is_lacking(
+    model: str, features: tuple[tuple[str, Any], ...], host: HostCpu | None = None
+) -> list[str]:
+    """The features that are asked of a CPU and that TCG, or the host, has not, in the order of its
+    complaints."""
+    if host is not None:
+        from vmd.devices import host_cpu
+
+        asked = model_values(model, host) | dict(features)
+        host_cpu.drop_what_lacks_its_need(asked)
+        on_there = (name for name, on in asked.items() if on is True)
+        return host_cpu.in_order(set(on_there) - host.supported)
     there, given = _data()["models"]["max"], dict(features)
     if model in _data()["models"] and all(there.get(n) for n, on in features if on is True):
         return []
@@ -282,14 +341,20 @@ def original(name: str) -> str:
     return str(_data()["aliases"].get(name, name))
 
 
+def aliases() -> dict[str, str]:
+    """The properties that are other names, and whose."""
+    found: dict[str, str] = _data()["aliases"]
+    return found
+
+
 @once
 def _types() -> dict[str, str]:
     return {name: kind for kind, names in _data()["types"].items() for name in names}
 
 
-def is_inert(name: str) -> bool:
+def is_inert(name: str, host: HostCpu | None = None) -> bool:
     """Whether a property changes nothing, for lack of another one or of KVM."""
-    return name in _data()["inert"]
+    return name in _data()["inert"] and (host is None or not name.startswith("kvm"))
 
 
 @once

@@ -5,17 +5,20 @@ Observed from target/i386/cpu.c.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
 from vmd.devices import cpu
 from vmd.options import BOOLEANS, scan_unsigned
 
+if TYPE_CHECKING:
+    from vmd.devices.host_cpu import HostCpu
+
 _SIGNED = ("int32", "tsc-frequency")
 _LEAST_BITS, _MOST_BITS = 32, 52
 _HELP = {
     "base": "nothing but the base that all others add to",
-    "host": "what the processor of the host can do (needs KVM)",
+    "host": "what the processor of the host can do (with KVM)",
     "max": "everything that the accelerator can do",
 }
 _WIDTH = 76
@@ -63,8 +66,15 @@ def check(features: tuple[tuple[str, Any], ...]) -> None:
         )
 
 
-def complaints(model: str, features: tuple[tuple[str, Any], ...]) -> list[str]:
-    """What is said of the features that TCG has not, if anything is to be said."""
+def complaints(
+    model: str, features: tuple[tuple[str, Any], ...], host: HostCpu | None = None
+) -> list[str]:
+    """What is said of the features that TCG, or the host, has not, if anything is to be said."""
+    if host is not None:
+        from vmd.devices.host_cpu import place
+
+        names = cpu.what_is_lacking(model, features, host)
+        return [f"host doesn't support requested feature: {place(name)}" for name in names]
     places = cpu.named()["lacking"]
     return [
         f"TCG doesn't support requested feature: {places[name]}"

@@ -60,9 +60,15 @@ def text(machine: Machine) -> str:
     rows: list[str] = []
     for number, (root_name, pieces, spaces) in enumerate(views):
         rows += [f"FlatView #{number}", *spaces, f" Root memory region: {root_name}"]
-        rows += [str(piece) for piece in pieces] or ["  No rendered FlatView"]
+        rows += [_row(piece, machine) for piece in pieces] or ["  No rendered FlatView"]
         rows.append("")
     return "".join(f"{row}\n" for row in rows)
+
+
+def _row(piece: Piece, machine: Machine) -> str:
+    """A piece; the accelerator is named behind memory that it knows of."""
+    known = machine.kvm is not None and piece.kind in ("ram", "rom")
+    return f"{piece} KVM" if known else str(piece)
 
 
 def _root(root: Region) -> str:

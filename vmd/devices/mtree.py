@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FIRST, LAST, PRIORITY, KIND, NAME, ALIAS, INNER = range(7)
 _RAM = "pc.ram"  # the name that was recorded
 _REGIONS_OF = {"hpet": ("hpet",), "i8042": ("i8042-data", "i8042-cmd"), "vmport": ("vmport",)}
+_REGIONS_OF |= {"kvm-pit": ("kvm-pit",)}
 _REGIONS_OF |= {"isa-pit": ("pit",), "isa-pcspk": ("pcspk",), "port92": ("port92",)}
 
 

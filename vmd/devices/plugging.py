@@ -53,7 +53,7 @@ class Devices:
         add_board_devices(
             self,
             machine.board,
-            machine.cpus,
+            machine.cpus + (machine.kvm is not None),  # KVM's clock has a number, too
             machine.properties,
             with_defaults=machine.has_default_nic,
         )

@@ -23,10 +23,10 @@ _LEVELS = ("socket", "die", "module", "core", "thread")
 class Processor:
     """One CPU: where it is in the tree, and its thread, there from the first question on."""
 
-    __slots__ = ("_end", "_index", "_thread_id", "device", "path")
+    __slots__ = ("_end", "_name", "_thread_id", "device", "path")
 
-    def __init__(self, index: int, path: str, device: Device | None = None) -> None:
-        self._index = index
+    def __init__(self, name: str, path: str, device: Device | None = None) -> None:
+        self._name = name  # of the thread
         self.path = path
         self.device = device  # None for those of the start
         self._end: Any = None
@@ -39,8 +39,7 @@ class Processor:
             import threading
 
             self._end = threading.Event()
-            name = f"CPU {self._index}/TCG"
-            thread = threading.Thread(target=self._end.wait, name=name, daemon=True)
+            thread = threading.Thread(target=self._end.wait, name=self._name, daemon=True)
             thread.start()
             self._thread_id = thread.native_id or 0
         return self._thread_id
@@ -57,12 +56,18 @@ class Processors:
         from vmd.devices.composition import cpu_path
 
         count = machine.cpus if machine.board.has_cpus else 0
-        self.by_index = {index: Processor(index, cpu_path(index)) for index in range(count)}
+        self._accelerator = "TCG" if machine.kvm is None else "KVM"
+        self.by_index = {
+            index: Processor(self._name(index), cpu_path(index)) for index in range(count)
+        }
+
+    def _name(self, index: int) -> str:
+        return f"CPU {index}/{self._accelerator}"
 
     def add(self, device: Device) -> None:
         """A device that `check` has let through is there."""
         index = int(device.place["cpu"])
-        self.by_index[index] = Processor(index, device.path, device)
+        self.by_index[index] = Processor(self._name(index), device.path, device)
         self.by_index = dict(sorted(self.by_index.items()))
 
     def remove(self, device: Device) -> None:

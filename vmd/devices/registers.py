@@ -70,7 +70,7 @@ def properties(machine: Machine, index: int) -> dict[str, Any]:
 
     node = machine.node_of_cpu.get(index)
     topology, features = machine.topology, machine.cpu_features
-    return cpu.instance(machine.cpu_model, topology, index, node, features)
+    return cpu.instance(machine.cpu_model, topology, index, node, features, machine.host_cpu)
 
 
 def signature(values: dict[str, Any]) -> int:

@@ -24,7 +24,8 @@ _MAX_INT64 = (1 << 63) - 1
 
 def bridge_path(machine: Machine) -> str:
     """Where the bridge is that it belongs to."""
-    return f"/machine/unattached/device[{machine.cpus + machine.board.rtc_place}]"
+    clock = machine.kvm is not None  # KVM's own is in front
+    return f"/machine/unattached/device[{machine.cpus + clock + machine.board.rtc_place}]"
 
 
 def set_ahead(machine: Machine, seconds: int) -> None:

@@ -12,7 +12,8 @@
 and a type of device, as `/machine/peripheral/dev` of a q35: children, rows, inner (the rows of the
 virtio device behind it), groups, and regions that it adds to spaces of the board: [around, region].
 
-`categories` are [title, rows] of `info qdm`.
+`categories` are [title, rows] of `info qdm`. `trees_kvm.json`, by tests/vmd/record_kvm.py, has the
+boards as they are under KVM, by who has their interrupt controllers.
 
 An object is {type, properties: {name: [type, value]}, children}; a list stands for a region of
 memory (address, container, priority, size), 0 for an interrupt line.
@@ -47,7 +48,7 @@ _KINDS = {"addr": "uint64", "container": "link<memory-region>", "priority": "uin
 _PARTS = {
     "hpet": ("hpet",),
     "i8042": ("i8042", "port92", "ps2-kbd", "ps2-mouse", "vmport", "vmmouse"),
-    "pit": ("isa-pit", "isa-pcspk"),
+    "pit": ("isa-pit", "kvm-pit", "isa-pcspk"),
     "sata": ("ich9-ahci",),
     "smbus": ("ICH9-SMB", "smbus-eeprom"),
     "vmport": ("vmport", "vmmouse"),
@@ -56,6 +57,9 @@ _PARTS = {
 
 def board(machine: Machine) -> dict[str, Any]:
     """What was recorded of the machine's board."""
+    if machine.kvm is not None and machine.board.has_cpus:
+        under_kvm: dict[str, Any] = _under_kvm()[f"{machine.board.alias} {machine.kvm.irqchip}"]
+        return under_kvm
     found: dict[str, Any] = _data()["boards"][machine.board.alias or "none"]
     return found
 
@@ -170,7 +174,7 @@ def add_parts_of_cpu(cpu: Object, machine: Machine, index: int) -> None:
     lapic = cpu.children["lapic"]
     _know(lapic, "id", Property("uint32", _constant(index)))
     if index:  # all have it at the same place, but only the first one's is there
-        message = lapic.children["apic-msi[0]"]
+        message = lapic.children["apic-msi[0]" if machine.kvm is None else "kvm-apic-msi[0]"]
         _know(message, "container", Property(_KINDS["container"], _constant("")))
 
 
@@ -240,9 +244,18 @@ def _constant(value: object) -> Callable[[], object]:
 
 @once
 def _data() -> dict[str, Any]:
+    return _load("trees.json")
+
+
+@once
+def _under_kvm() -> dict[str, Any]:
+    return _load("trees_kvm.json")
+
+
+def _load(name: str) -> dict[str, Any]:
     import json
     from os.path import dirname, join
 
-    with open(join(dirname(__file__), "trees.json"), encoding="ascii") as stream:
+    with open(join(dirname(__file__), name), encoding="ascii") as stream:
         data: dict[str, Any] = json.load(stream)
     return data

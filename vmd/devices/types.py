@@ -100,6 +100,15 @@ _MEMORY_REGION = {
     "priority": "uint32",
     "size": "uint64",
 }
+_TCG = {"one-insn-per-tb": "bool", "split-wx": "bool", "tb-size": "int", "thread": "string"}
+_KVM = {
+    "device": "string",
+    "dirty-ring-size": "uint32",
+    "kernel-irqchip": "on|off|split",
+    "kvm-shadow-mem": "int",
+    "notify-vmexit": "NotifyVMexitOption",
+    "notify-window": "uint32",
+}
 # What a user may create, and what may be removed again
 _USER = ("user-creatable",)
 
@@ -110,7 +119,8 @@ _LIST = (
     Type("container", "object", {}),
     Type("memory-region", "object", _MEMORY_REGION),
     Type("accel", "object", {}, abstract=True),
-    Type("tcg-accel", "accel", {}),
+    Type("tcg-accel", "accel", _TCG),
+    Type("kvm-accel", "accel", _KVM),
     Type("qtest-accel", "accel", {}),
     Type("qtest", "object", {"chardev": "string", "log": "string"}),
     Type("machine", "object", _MACHINE, abstract=True),

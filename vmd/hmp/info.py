@@ -49,9 +49,7 @@ def info_uuid(machine: Machine, hmp: Hmp) -> None:
 
 def info_kvm(machine: Machine, hmp: Hmp) -> None:
     kvm = machine_commands.query_kvm(machine)
-    state = "not compiled"
-    if kvm["present"]:
-        state = "enabled" if kvm["enabled"] else "disabled"
+    state = "enabled" if kvm["enabled"] else "disabled"
     hmp.print(f"kvm support: {state}\n")
 
 

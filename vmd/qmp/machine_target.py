@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def query_cpu_definitions(machine: Machine) -> list[dict[str, object]]:
     from vmd.devices import cpu
 
-    return cpu.definitions()
+    return cpu.definitions(machine.host_cpu)
 
 
 def query_cpu_model_expansion(
@@ -19,7 +19,7 @@ def query_cpu_model_expansion(
 ) -> dict[str, object]:
     from vmd.devices import cpu
 
-    return cpu.expand(type, model["name"], model.get("props", {}))
+    return cpu.expand(type, model["name"], model.get("props", {}), machine.host_cpu)
 
 
 HANDLERS = {

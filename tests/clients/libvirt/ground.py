@@ -1,8 +1,9 @@
 """The first process of a world of its own: libvirtd lives here, and nothing of it outside.
 
-Run as `unshare --mount --pid --fork --kill-child PYTHON ground.py DIRECTORY`. Mounts directories of
-DIRECTORY over those that libvirt keeps its things in, hides /dev/kvm, starts libvirtd, and reaps
-whoever is left without a parent: libvirt takes a dead process that nobody reaps for a living one.
+Run as `unshare --mount --pid --fork --kill-child PYTHON ground.py DIRECTORY [kvm]`. Mounts
+directories of DIRECTORY over those that libvirt keeps its things in, hides /dev/kvm unless it is
+wanted, starts libvirtd, and reaps whoever is left without a parent: libvirt takes a dead process
+that nobody reaps for a living one.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def mount(*words: str) -> None:
     subprocess.run(["mount", *words], check=True)
 
 
-def furnish(directory: Path) -> None:
-    """Put our directories where libvirt looks."""
+def furnish(directory: Path, more: list[str]) -> None:
+    """Put our directories where libvirt looks; `more` are devices beside the usual ones."""
     mount("--make-rprivate", "/")
     mount("-t", "proc", "proc", "/proc")
     for name, place in PLACES.items():
@@ -55,7 +56,7 @@ def furnish(directory: Path) -> None:
     Path("/etc/libvirt/libvirtd.conf").write_text(LIBVIRTD_CONF)
     dev = directory / "dev"
     dev.mkdir()
-    for name in DEVICES:
+    for name in (*DEVICES, *more):
         (dev / name).touch()
         mount("--bind", f"/dev/{name}", str(dev / name))
     (dev / "ptmx").symlink_to("pts/ptmx")
@@ -95,7 +96,7 @@ def live(directory: Path, server: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    furnish(Path(sys.argv[1]))
+    furnish(Path(sys.argv[1]), sys.argv[2:])
     with listen() as door:
         print("ready", flush=True)
         live(Path(sys.argv[1]), door)

@@ -31,9 +31,13 @@ class VirshError(Exception):
 
 
 class Host:
-    """libvirtd in namespaces of its own. What is in `directory` is under its usual paths there."""
+    """libvirtd in namespaces of its own. What is in `directory` is under its usual paths there.
 
-    def __init__(self, directory: Path) -> None:
+    With `kvm` it sees the host's, and domains are of that type unless they say otherwise.
+    """
+
+    def __init__(self, directory: Path, *, kvm: bool = False) -> None:
+        self.virt_type = "kvm" if kvm else "qemu"
         for program in ("libvirtd", "virsh", "unshare"):
             if shutil.which(program) is None:
                 raise Missing(f"{program} is not installed")
@@ -44,7 +48,7 @@ class Host:
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         self._errors = (directory / "ground.log").open("w+b")
         self._process = subprocess.Popen(
-            [*apart, sys.executable, str(GROUND), str(directory)],
+            [*apart, sys.executable, str(GROUND), str(directory), *["kvm"] * kvm],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -153,7 +157,7 @@ class Domain:
     """One domain of a host. `name` is unique on this computer.
 
     `devices` is XML, `elements` too: what stands beside them. `vcpus` is a number, or two: those at
-    the start, and the most. `arguments` are the emulator's own.
+    the start, and the most. `arguments` are the emulator's own; `virt_type` is the host's if empty.
     """
 
     def __init__(
@@ -166,8 +170,10 @@ class Domain:
         elements: str = "",
         vcpus: tuple[int, int] = (2, 2),
         arguments: Sequence[str] = (),
+        virt_type: str = "",
     ) -> None:
         self.host = host
+        self.virt_type = virt_type or host.virt_type
         self.name = name
         self.number_of_cpus = vcpus
         self.emulator = emulator
@@ -179,7 +185,7 @@ class Domain:
         now, most = self.number_of_cpus
         own = "".join(f"<qemu:arg value='{argument}'/>" for argument in arguments)
         xml = (
-            "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"
+            f"<domain type='{self.virt_type}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"
             f"<name>{self.name}</name><uuid>{uuid.uuid5(uuid.NAMESPACE_OID, self.name)}</uuid>"
             f"<memory unit='MiB'>64</memory><vcpu current='{now}'>{most}</vcpu>"
             "<os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>"

@@ -50,7 +50,8 @@ def virt_install(host: Host, tmp_path: Path) -> list[str]:
     with disk.open("wb") as image:
         image.truncate(16 << 20)
     return [
-        *("virt-install", "--connect", host.uri, "--virt-type", "qemu", "--memory", "64"),
+        *("virt-install", "--connect", host.uri, "--memory", "64"),
+        *("--virt-type", host.virt_type),
         *("--vcpus", "1", "--import", "--disk", f"path={disk},format=raw", "--network", "user"),
         *("--osinfo", "detect=off,require=off", "--noautoconsole"),
     ]

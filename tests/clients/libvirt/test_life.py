@@ -15,10 +15,12 @@ from tests.clients.libvirt.conftest import CONSOLE
 from tests.clients.libvirt.furniture import furnished, raw_disk
 from tests.clients.libvirt.host import VirshError
 from tests.differential.scenes import MIB
+from tests.differential.stage import find_vmd
 
 if TYPE_CHECKING:
     from tests.clients.libvirt.conftest import MakeDomain
     from tests.clients.libvirt.host import Host
+    from tests.differential.stage import Program
 
 
 def test_the_emulator_tells_what_it_can(host: Host, emulator: str) -> None:
@@ -179,3 +181,35 @@ def test_mistakes_are_refused_in_the_same_words(host: Host, both: list[MakeDomai
         assert subject.state == "running (booted)"
     ours, theirs = answers
     assert dict(zip(MISTAKES, ours, strict=True)) == dict(zip(MISTAKES, theirs, strict=True))
+
+
+PROCESSORS = {
+    "plain": "<cpu><arch>x86_64</arch><model>qemu64</model></cpu>",
+    "two": "<cpus><cpu><arch>x86_64</arch><model>Penryn</model></cpu>"
+    "<cpu><arch>x86_64</arch><model>Opteron_G3</model></cpu></cpus>",
+    "exact": "<cpu mode='custom' match='exact'><model>Nehalem</model>"
+    "<feature policy='disable' name='sse4.2'/></cpu>",
+    "strict": "<cpu mode='custom' match='strict'><model>core2duo</model></cpu>",
+    "more": "<cpu mode='custom'><model>kvm64</model>"
+    "<feature policy='require' name='amx-tile'/></cpu>",
+    "no": "<cpu><model>no-such-model</model></cpu>",
+}
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_processors_are_judged_alike_for_both(host: Host, qemu: Program, name: str) -> None:
+    description = host.directory / f"{name}.cpu"
+    description.write_text(PROCESSORS[name])
+    answers = []
+    for program in (find_vmd(), qemu):
+        said = []
+        about = (str(description), "--emulator", program.argv[0], "--virttype", host.virt_type)
+        for command in ("hypervisor-cpu-compare", "hypervisor-cpu-baseline"):
+            more = ("--features", "--migratable") if command.endswith("baseline") else ()
+            for words in ((command, *about), (command, *about, *more)):
+                try:
+                    said.append(host.virsh(*words))
+                except VirshError as error:
+                    said.append(str(error))
+        answers.append(said)
+    assert answers[0] == answers[1]
