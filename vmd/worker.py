@@ -64,3 +64,12 @@ class Worker:
                 self._jobs.put(last)
             self._jobs.put(None)
             self._runs = False
+
+
+async def in_a_thread(call: Callable[[], T]) -> T:
+    """The result of one call, made in a thread of its own."""
+    worker = Worker()
+    try:
+        return await worker.run(call)
+    finally:
+        worker.stop()

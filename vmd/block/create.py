@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qapi.error import QmpError
 from vmd.block import blank, image
 from vmd.block.permissions import demand_write
-from vmd.worker import Worker
+from vmd.worker import in_a_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,15 +44,7 @@ def _begin_file(open_file: OpenFile, options: Mapping[str, Any]) -> Work:
         finally:
             os.close(fd)
 
-    return lambda: _in_a_thread(fill)
-
-
-async def _in_a_thread(call: Callable[[], None]) -> None:
-    worker = Worker()
-    try:
-        await worker.run(call)
-    finally:
-        worker.stop()
+    return lambda: in_a_thread(fill)
 
 
 def _fill(fd: int, size: int, preallocation: str) -> None:
@@ -92,7 +84,7 @@ async def _create_qcow2(nodes: Nodes, options: Mapping[str, Any]) -> None:
     with nodes.borrowed(options["file"]) as node:
         demand_write(node)
         made = blank.judge(options)
-        await _in_a_thread(lambda: _write(node, made))
+        await in_a_thread(lambda: _write(node, made))
 
 
 def _write(node: Node, made: blank.Blank) -> None:

@@ -20,8 +20,8 @@ _COUNTERS = (
 _NS = 1_000_000_000
 
 
-def node_info(node: Node, *, flat: bool = False) -> dict[str, Any]:
-    """The schema's BlockDeviceInfo."""
+def node_info(node: Node, *, flat: bool = False, writeback: bool = True) -> dict[str, Any]:
+    """The schema's BlockDeviceInfo; `writeback` is what the drive does that has the node."""
     cache = node.options.get("cache", {})
     told: dict[str, Any] = {
         "file": node.filename,
@@ -34,7 +34,7 @@ def node_info(node: Node, *, flat: bool = False) -> dict[str, Any]:
         **dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0),
         "image": image_info(node, flat=flat),
         "cache": {
-            "writeback": True,
+            "writeback": writeback,
             "direct": bool(cache.get("direct", False)),
             "no-flush": bool(cache.get("no-flush", False)),
         },
@@ -109,9 +109,9 @@ def image_info(node: Node, *, flat: bool) -> dict[str, Any]:
 def node_stats(node: Node) -> dict[str, Any]:
     """The schema's BlockStats of a node: no guest of ours asks anything of a drive."""
     told: dict[str, Any] = {"stats": counters(accounted=False), "node-name": node.name}
-    if node.driver == "file":
+    if node.driver in ("file", "host_device"):
         specific = dict.fromkeys(("discard-nb-ok", "discard-nb-failed", "discard-bytes-ok"), 0)
-        told["driver-specific"] = {"driver": "file", **specific}
+        told["driver-specific"] = {"driver": node.driver, **specific}
     if node.file is not None:
         told["parent"] = node_stats(node.file)
     if node.backing is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ class Node:
         self._fd = -1
 
     def open(self, path: str, open_file: OpenFile) -> None:
-        """Open the file of a `file` node; QmpError with QEMU's text."""
+        """Open the file of a `file` or `host_device` node; QmpError with QEMU's text."""
         self.filename = path
         flags = os.O_RDONLY if self.read_only else os.O_RDWR
         try:
@@ -63,17 +64,26 @@ class Node:
                     raise
                 self._fd = open_file(path, os.O_RDONLY | os.O_CLOEXEC)
                 self.read_only = True
-            if os.path.isdir(path):
-                raise QmpError(f"Could not open '{path}': Is a directory")
         except OSError as error:
             reason = os.strerror(error.errno or 0)
             raise QmpError(f"Could not open '{path}': {reason}") from None
+        if self.driver == "file" and not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            raise QmpError(f"'file' driver requires '{path}' to be a regular file")
+        try:
+            os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise QmpError(f"Could not refresh total sector count: {reason}") from None
 
     def read(self, offset: int, length: int) -> bytes:
-        """Bytes of the file at the bottom; fewer where it ends."""
+        """Bytes of the file at the bottom, fewer where it ends; QmpError if it gives none."""
         if self.file is not None:
             return self.file.read(offset + self._start, length)
-        return os.pread(self._fd, length, offset) if self._fd >= 0 else b""
+        try:
+            return os.pread(self._fd, length, offset) if self._fd >= 0 else b""
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise QmpError(f"Could not read '{self.filename}': {reason}") from None
 
     def write(self, offset: int, data: bytes) -> None:
         """Put bytes into the file at the bottom; QmpError if it does not take them."""
@@ -175,7 +185,8 @@ class Nodes:
         """
         if driver is not None and driver not in DRIVERS:
             raise QmpError(f"Unknown driver '{driver}'")
-        bottom = {"driver": "file", "filename": filename, "read-only": read_only}
+        of_device = "host_device" if _is_device(filename) else "file"
+        bottom = {"driver": of_device, "filename": filename, "read-only": read_only}
         file = self._make(bottom)
         found = driver or ("qcow2" if file.read(0, 4) == image.MAGIC else "raw")
         if found == "file":
@@ -255,7 +266,7 @@ class Nodes:
         return node
 
     def _open(self, node: Node, options: Mapping[str, Any]) -> None:
-        if node.driver == "file":
+        if node.driver in ("file", "host_device"):
             node.open(str(options["filename"]), self._open_file)
         elif node.driver.startswith("null-"):
             # Options beyond its name make the node's name a JSON one.
@@ -309,6 +320,15 @@ class Nodes:
     def _own_name(self) -> str:
         self._count += 1
         return f"#block{self._count:03d}"
+
+
+def _is_device(path: str) -> bool:
+    """Whether QEMU takes it for a device of the host."""
+    try:
+        kind = os.stat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISCHR(kind) or stat.S_ISBLK(kind)
 
 
 def _json(value: object) -> str:

@@ -20,18 +20,19 @@ if TYPE_CHECKING:
     from vmd.options import Options
 
 INTERFACES = ("none", "ide", "scsi", "floppy", "pflash", "mtd", "sd", "virtio", "xen")
+_CACHE = ("writeback", "direct", "no-flush")
 _CACHES = {
-    "none": {"direct": True, "no-flush": False},
-    "off": {"direct": True, "no-flush": False},
-    "directsync": {"direct": True, "no-flush": False},
-    "writeback": {"direct": False, "no-flush": False},
-    "writethrough": {"direct": False, "no-flush": False},
-    "unsafe": {"direct": False, "no-flush": True},
+    "none": (True, True, False),
+    "off": (True, True, False),
+    "directsync": (False, True, False),
+    "writeback": (True, False, False),
+    "writethrough": (False, False, False),
+    "unsafe": (True, False, True),
 }
 _AIO = ("threads", "native", "io_uring")
 _DISCARD = ("ignore", "off", "unmap", "on")
 _DETECT = ("off", "on", "unmap")
-_ERRORS = ("ignore", "stop", "report", "enospc")
+_ERRORS = {"werror": ("ignore", "stop", "report", "enospc"), "rerror": ("ignore", "stop", "report")}
 _GUESSED = """WARNING: Image format was not specified for '{}' and probing guessed raw.
          Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.
          Specify the 'raw' format explicitly to remove the restrictions.
@@ -89,8 +90,9 @@ def _open(
     name = options.id or _name(place, is_cdrom)
     if name in machine.devices.reserved:
         raise QmpError(f"Duplicate ID '{name}' for drive")
-    node = _medium(machine, options, is_cdrom, report)
-    machine.devices.reserved[name] = Reserved(name, node)
+    cache = _cache(options)
+    node = _medium(machine, options, cache, is_cdrom, report)
+    machine.devices.reserved[name] = Reserved(name, node, cache.get("writeback", True))
     return Wanted(where, place, is_cdrom, name)
 
 
@@ -126,9 +128,25 @@ def _name(place: Place, is_cdrom: bool) -> str:
     return f"{place.interface}{place.unit}"
 
 
-def _medium(machine: Machine, options: Options, is_cdrom: bool, report: Report) -> Node | None:
+def _cache(options: Options) -> dict[str, bool]:
+    """What is said of caching, by the names in _CACHE; each said by itself counts more."""
+    mode = options.get("cache")
+    if mode is not None and mode not in _CACHES:
+        raise QmpError("invalid cache option")
+    cache = {} if mode is None else dict(zip(_CACHE, _CACHES[mode], strict=True))
+    for name in _CACHE:
+        if (value := options.get(f"cache.{name}")) is not None:
+            cache[name] = parse_boolean(f"cache.{name}", value)
+    return cache
+
+
+def _medium(
+    machine: Machine, options: Options, cache: dict[str, bool], is_cdrom: bool, report: Report
+) -> Node | None:
     """The node of a drive; nothing if no file is named."""
     more = _judged(options)
+    if cache:
+        more["cache"] = {name: cache[name] for name in _CACHE[1:] if name in cache}
     strange = [name for name, _ in options.pairs if name not in _KNOWN]
     filename = options.get("file")
     driver = options.get("format", options.get("driver"))
@@ -142,6 +160,10 @@ def _medium(machine: Machine, options: Options, is_cdrom: bool, report: Report) 
         if name in options
     )
     node = machine.nodes.open(filename, driver, read_only=read_only, more=more)
+    if options.get("aio") == "native" and not cache.get("direct"):
+        machine.nodes.release(node)
+        text = "it requires cache.direct=on, which was not specified."
+        raise QmpError(f"aio=native was specified, but {text}")
     if strange:
         text = f"Block format '{node.driver}' does not support the option '{strange[0]}'"
         raise QmpError(text)
@@ -153,22 +175,17 @@ def _medium(machine: Machine, options: Options, is_cdrom: bool, report: Report) 
 _KNOWN = (
     *("file", "if", "bus", "unit", "index", "media", "format", "driver", "cache", "aio"),
     *("readonly", "read-only", "discard", "detect-zeroes", "werror", "rerror", "node-name"),
-    *("cache.direct", "cache.no-flush", "cache.writeback"),
+    *(f"cache.{name}" for name in _CACHE),
 )
 
 
 def _judged(options: Options) -> dict[str, object]:
     """The members of BlockdevOptions that a drive's other words make; QmpError if one is wrong."""
     more: dict[str, object] = {}
-    cache: dict[str, bool] = {}
     for name, value in options.pairs:
-        if name == "cache":
-            if value not in _CACHES:
-                raise QmpError("invalid cache option")
-            cache |= _CACHES[value]
-        elif name == "aio" and value not in _AIO:
+        if name == "aio" and value not in _AIO:
             raise QmpError("invalid aio option")
-        elif name == "discard":
+        if name == "discard":
             if value not in _DISCARD:
                 raise QmpError("Invalid discard option")
             more[name] = "unmap" if value in ("unmap", "on") else "ignore"
@@ -176,16 +193,12 @@ def _judged(options: Options) -> dict[str, object]:
             if value not in _DETECT:
                 raise QmpError(f"invalid parameter value: {value}")
             more[name] = value
-        elif name in ("werror", "rerror") and value not in _ERRORS:
+        elif name in _ERRORS and value not in _ERRORS[name]:
             raise QmpError(
                 f"'{value}' invalid {'write' if name == 'werror' else 'read'} error action"
             )
         elif name == "node-name":
             more[name] = value
-        elif name in ("cache.direct", "cache.no-flush"):
-            cache[name.removeprefix("cache.")] = parse_boolean(name, value)
-    if cache:
-        more["cache"] = cache
     return more
 
 

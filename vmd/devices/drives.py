@@ -25,13 +25,15 @@ _DISKS = ("virtio-blk-pci", "ide-hd", "ide-cd", "scsi-hd", "scsi-cd", "usb-stora
 class Drive:
     """What a device sees of its medium; `node` is None where there is none."""
 
-    __slots__ = ("device", "group", "name", "node", "tray_open")
+    __slots__ = ("device", "group", "name", "node", "tray_open", "writeback")
 
-    def __init__(self, device: Device, node: Node | None, name: str = "") -> None:
+    def __init__(self, device: Device, *, name: str = "", writeback: bool = True) -> None:
         self.device = device
         self.name = name  # given by -drive
-        self.node = node
+        self.node: Node | None = None
         self.tray_open = False
+        wish = device.values.get("write-cache", "auto")
+        self.writeback = writeback if wish == "auto" else wish == "on"
         self.group: Group | None = None  # whose limits it obeys
 
     @property
@@ -73,7 +75,7 @@ def attach(machine: Machine, device: Device, name: str) -> None:
     node = machine.nodes.by_name.get(name)
     if node is None:
         raise values.not_there(device.type, "drive", name)
-    device.drive = drive = Drive(device, None)
+    device.drive = drive = Drive(device)
     take(drive, node)
     device.releases.append(lambda: let_go(machine, drive))
 
@@ -86,9 +88,10 @@ class Reserved:
     keeps_size = False
     qdev = ""
 
-    def __init__(self, name: str, node: Node | None) -> None:
+    def __init__(self, name: str, node: Node | None, writeback: bool) -> None:
         self.name = name
         self.node = node
+        self.writeback = writeback
         self.drive: Drive | None = None
         if node is not None:
             node.parents.append(self)
@@ -100,7 +103,8 @@ def _claim(machine: Machine, device: Device, reserved: Reserved) -> None:
         raise QmpError(f"Drive '{reserved.name}' is already in use by another device")
     if reserved.node is None and not device.type.name.endswith("-cd"):
         raise QmpError("Device needs media, but drive is empty")
-    device.drive = reserved.drive = drive = Drive(device, None, reserved.name)
+    drive = Drive(device, name=reserved.name, writeback=reserved.writeback)
+    device.drive = reserved.drive = drive
     if reserved.node is not None:
         reserved.node.parents.remove(reserved)
         take(drive, reserved.node)
@@ -117,7 +121,7 @@ def _claim(machine: Machine, device: Device, reserved: Reserved) -> None:
 def equip(machine: Machine, device: Device) -> None:
     """A drive that was given no medium has an empty tray."""
     if device.drive is None and device.type.name.startswith(_DISKS):
-        device.drive = drive = Drive(device, None)
+        device.drive = drive = Drive(device)
         device.releases.append(lambda: let_go(machine, drive))
 
 
@@ -157,9 +161,17 @@ def described(machine: Machine) -> list[dict[str, Any]]:
             told: dict[str, Any] = {"device": reserved.name, "type": "unknown"}
             told |= {"removable": True, "locked": False}
             if reserved.node is not None:
-                told["inserted"] = node_info(reserved.node)
+                told["inserted"] = node_info(reserved.node, writeback=reserved.writeback)
             found.append(told)
     return found + [describe(drive) for drive in of(machine) if not drive.name]
+
+
+def medium(machine: Machine, name: str) -> Node | None:
+    """What is in the drive of that name, also in one that no device has taken."""
+    found = machine.devices.reserved.get(name)
+    if found is None:
+        return None
+    return found.node if found.drive is None else found.drive.node
 
 
 def find(machine: Machine, name: str | None, identifier: str | None) -> Drive:
@@ -203,7 +215,7 @@ def describe(drive: Drive) -> dict[str, Any]:
     if drive.removable:
         told["tray_open"] = drive.tray_open
     if drive.node is not None:
-        told["inserted"] = node_info(drive.node)
+        told["inserted"] = node_info(drive.node, writeback=drive.writeback)
         if drive.group is not None:
             told["inserted"] |= drive.group.describe()
     return told

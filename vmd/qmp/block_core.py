@@ -54,21 +54,18 @@ async def block_resize(
 ) -> None:
     from vmd.block import permissions, resize
     from vmd.devices import drives
-    from vmd.worker import Worker
+    from vmd.worker import in_a_thread
 
-    named = (drive.node for drive in drives.of(machine) if device and drive.name == device)
-    node = machine.nodes.by_name.get(node_name) if node_name else next(named, None)
+    node = machine.nodes.by_name.get(node_name) if node_name else None
+    if node is None and device:
+        node = drives.medium(machine, device)
     if node is None:
         raise QmpError(f"Cannot find device='{device or ''}' nor node-name='{node_name or ''}'")
     if size < 0:
         raise QmpError("Parameter 'size' expects a >0 size")
     permissions.demand_resize(node)
     resize.check(node, size)
-    worker = Worker()
-    try:
-        await worker.run(lambda: resize.resize(node, size))
-    finally:
-        worker.stop()
+    await in_a_thread(lambda: resize.resize(node, size))
 
 
 def block_set_write_threshold(machine: Machine, node_name: str, write_threshold: int) -> None:

@@ -92,6 +92,44 @@ def _names(stats: list[dict[str, Any]]) -> list[str]:
     return [each["device"] for each in stats]
 
 
+def what_drives_do_with_their_cache(stage: Stage) -> None:
+    _images(stage)
+    for words, device in (
+        ("cache=writethrough", "virtio-blk-pci,drive=x"),
+        ("cache=writethrough", "ide-hd,drive=x,write-cache=on"),
+        ("cache=directsync", "virtio-blk-pci,drive=x,write-cache=auto"),
+        ("cache.writeback=off,cache=none", "virtio-blk-pci,drive=x"),
+        ("cache.direct=on,cache=unsafe,aio=native", "ide-hd,drive=x,write-cache=off"),
+        ("cache.no-flush=on", ""),
+    ):
+        plugged = f" -device {device}" if device else ""
+        machine = stage.start(f"{Q35} -S {RAW},if=none,id=x,{words}{plugged}")
+        machine.qmp.execute("query-block", view=_caches)
+        leave(machine)
+
+
+def _caches(drives: list[dict[str, Any]]) -> list[object]:
+    return [drive["inserted"]["cache"] for drive in drives]
+
+
+def a_drive_that_is_a_device_of_the_host(stage: Stage) -> None:
+    machine = stage.start(f"{Q35} -S -drive file=/dev/zero,if=none,id=x,format=raw")
+    machine.qmp.execute("query-named-block-nodes", view=_drivers)
+    machine.qmp.execute("block_resize", {"device": "x", "size": MIB})
+    for command, arguments in (
+        ("blockdev-add", {"driver": "file", "node-name": "a", "filename": "/dev/zero"}),
+        ("blockdev-add", {"driver": "file", "node-name": "b", "filename": "."}),
+        ("blockdev-add", {"driver": "file", "node-name": "c", "filename": ".", "read-only": True}),
+    ):
+        machine.qmp.execute(command, arguments)
+    leave(machine)
+    stage.refused(f"{PC} -drive file=/dev/ptmx,if=none,format=raw")
+
+
+def _drivers(nodes: list[dict[str, Any]]) -> list[str]:
+    return [node["drv"] for node in nodes]
+
+
 def drives_that_cannot_be(stage: Stage) -> None:
     _images(stage)
     for words in (
@@ -103,6 +141,11 @@ def drives_that_cannot_be(stage: Stage) -> None:
         *(f"{RAW},if=sd", f"{RAW},if=scsi", f"{RAW},index=1,unit=0", f"{RAW},unit=7"),
         f"{RAW},if=none,id=x -device virtio-blk-pci,drive=x -device virtio-blk-pci,drive=x",
         *(f"{RAW},werror=foo", f"{RAW},rerror=foo", f"{RAW},discard=foo", "nowhere"),
+        *(
+            f"{RAW},if=none,aio=native",
+            f"{RAW},if=none,cache.writeback=foo",
+            f"{RAW},rerror=enospc",
+        ),
         *(f"{RAW},if=none,detect-zeroes=foo", f"{RAW},readonly=maybe", f"{RAW},index=x"),
     ):
         stage.refused(f"{PC} {words}")
