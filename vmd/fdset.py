@@ -73,3 +73,18 @@ class FdSets:
             if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == mode:
                 return os.dup(fd)
         raise QmpError(f"Failed to find file descriptor with matching flags=0x{flags:x}")
+
+    def open_file(self, path: str, flags: int, mode: int) -> int:
+        """A file of the host, or a duplicate of a descriptor in a set; OSError or QmpError."""
+        fd = self.open(path, flags)
+        return open_at_once(path, flags, mode) if fd is None else fd
+
+
+def open_at_once(path: str, flags: int, mode: int) -> int:
+    """os.open, but without waiting for the other end of a FIFO, as QEMU does for ever.
+
+    One that nobody reads cannot be opened to be written (ENXIO).
+    """
+    fd = os.open(path, flags | os.O_NONBLOCK, mode)
+    os.set_blocking(fd, True)
+    return fd

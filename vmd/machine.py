@@ -6,7 +6,6 @@ Observed from system/runstate.c and system/cpus.c.
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -404,8 +403,7 @@ class Machine:
 
     def open_file(self, path: str, flags: int) -> int:
         """A file of the host, or a descriptor that was handed over; OSError or QmpError."""
-        fd = self.fdsets.open(path, flags)
-        return os.open(path, flags, 0o644) if fd is None else fd
+        return self.fdsets.open_file(path, flags, 0o644)
 
     def iothreads(self) -> list[IOThread]:
         """The I/O threads, in order of creation."""

@@ -6,6 +6,7 @@ Observed from chardev/char-file.c, chardev/char-pipe.c and chardev/char-fd.c.
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
@@ -23,20 +24,29 @@ READ_SIZE = 64 * 1024
 class DescriptorDriver:
     """Reads one descriptor and writes another; the end of the input changes nothing.
 
-    `opener` gives (descriptor to read or None, descriptor to write), both owned from then on.
+    `opener` gives (descriptor to read or None, descriptor to write), both owned from then on. With
+    `waits` it may wait for the other end of a FIFO, and nothing else waits meanwhile.
     """
 
     threaded = True
 
-    def __init__(self, filename: str, opener: Callable[[], tuple[int | None, int]]) -> None:
+    def __init__(
+        self, filename: str, opener: Callable[[], tuple[int | None, int]], *, waits: bool = False
+    ) -> None:
         self.filename = filename
         self._opener = opener
+        self._waits = waits
         self._fds: tuple[int, ...] = ()
         self._stream: Stream | None = None
 
     async def open(self, chardev: Chardev) -> None:
         self._chardev = chardev
-        source, target = self._opener()
+        if self._waits:
+            from vmd.worker import in_a_thread
+
+            source, target = await in_a_thread(self._opener)
+        else:
+            source, target = self._opener()
         self._fds = (target,) if source in (None, target) else (source or 0, target)
         for fd in self._fds:
             os.set_blocking(fd, False)
@@ -120,7 +130,15 @@ def file_driver(options: Mapping[str, Any], host: Host) -> DescriptorDriver:
             os.close(target)
             raise
 
-    return DescriptorDriver("file", opener)
+    paths = (options[name] for name in ("in", "out") if name in options)
+    return DescriptorDriver("file", opener, waits=any(map(_is_fifo, paths)))
+
+
+def _is_fifo(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def pipe_driver(options: Mapping[str, Any], host: Host) -> DescriptorDriver:

@@ -12,6 +12,7 @@ from vmd.devices.qom import Property, choice, integer, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from io import RawIOBase
 
 MAX_INT64 = (1 << 63) - 1
 MAX_INT32 = (1 << 31) - 1
@@ -25,6 +26,8 @@ IOTHREAD_DEFAULTS = {
 }
 KEY_SIZE = 32
 BLOCK = 16
+MOST_SECRET = 1 << 20
+SLOWEST_WRITER_MS = 1000  # of a pipe that a secret comes through; the event loop waits meanwhile
 SECRET_FORMATS = ("raw", "base64")
 _BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\n")
 
@@ -226,11 +229,15 @@ def _open_source(path: str) -> int:
 
 
 def _read(path: str) -> bytes:
+    """The content of a file, or what comes through a pipe in good time.
+
+    QEMU waits for ever, and takes memory without limit.
+    """
     import os
 
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        with open(path, "rb", buffering=0, opener=_open_now) as file:
+            return _read_all(file)
     except IsADirectoryError:
         raise QmpError(
             f"Unable to read {path}: Error reading file “{path}”: Is a directory"
@@ -238,6 +245,28 @@ def _read(path: str) -> bytes:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise QmpError(f"Unable to read {path}: Failed to open file “{path}”: {reason}") from None
+
+
+def _open_now(path: str, flags: int) -> int:
+    import os
+
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _read_all(file: RawIOBase) -> bytes:
+    import errno
+    import select
+
+    data, ready = b"", select.poll()
+    ready.register(file, select.POLLIN)
+    while len(data) <= MOST_SECRET:
+        if not ready.poll(SLOWEST_WRITER_MS):
+            raise OSError(errno.ETIMEDOUT, "")
+        piece = file.read(MOST_SECRET)
+        if not piece:
+            return data
+        data += piece
+    raise OSError(errno.EFBIG, "")
 
 
 def _from_base64(encoded: bytes) -> bytes:

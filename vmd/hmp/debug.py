@@ -163,13 +163,9 @@ def print_(machine: Machine, hmp: Hmp, fmt: Format, val: int) -> None:
 
 async def sum_(machine: Machine, hmp: Hmp, start: int, size: int) -> None:
     """A BSD checksum; other commands wait, but nothing else in the process does."""
-    from vmd.worker import Worker
+    from vmd.worker import in_a_thread
 
-    worker = Worker()
-    try:
-        total = await worker.run(lambda: _checksum(machine, start % (1 << 32), size % (1 << 32)))
-    finally:
-        worker.stop()
+    total = await in_a_thread(lambda: _checksum(machine, start % (1 << 32), size % (1 << 32)))
     hmp.print(f"{total:05d}\n")
 
 
@@ -241,15 +237,15 @@ def gva2gpa(machine: Machine, hmp: Hmp, addr: int) -> None:
     hmp.print(f"gpa: {hex(address) if address else 0}\n")
 
 
-def memsave(machine: Machine, hmp: Hmp, val: int, size: int, filename: str) -> None:
+async def memsave(machine: Machine, hmp: Hmp, val: int, size: int, filename: str) -> None:
     if not _cpus(machine):
         hmp.print("No CPU available\n")
         return
-    commands.memsave(machine, val, size, filename, hmp.cpu_index)
+    await commands.memsave(machine, val, size, filename, hmp.cpu_index)
 
 
-def pmemsave(machine: Machine, hmp: Hmp, val: int, size: int, filename: str) -> None:
-    commands.pmemsave(machine, val, size, filename)
+async def pmemsave(machine: Machine, hmp: Hmp, val: int, size: int, filename: str) -> None:
+    await commands.pmemsave(machine, val, size, filename)
 
 
 # Ports

@@ -45,8 +45,7 @@ def _open(machine: Machine, monitor: QmpMonitor, protocol: str) -> int:
         raise QmpError("parameter 'protocol' must start with 'file:' or 'fd:'")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     try:
-        fd = machine.fdsets.open(name, flags)
-        return os.open(name, flags, 0o400) if fd is None else fd
+        return machine.fdsets.open_file(name, flags, 0o400)
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise QmpError(f"Could not create '{name}': {reason}") from None

@@ -10,6 +10,8 @@ from vmd.devices.board import BOARDS, is_rom
 from vmd.machine import NIL_UUID
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vmd.devices.balloon import Balloon
     from vmd.devices.board import Board
     from vmd.machine import Machine
@@ -158,30 +160,43 @@ def inject_nmi(machine: Machine) -> None:
     # None of the guests minds an NMI.
 
 
-def memsave(
+async def memsave(
     machine: Machine, val: int, size: int, filename: str, cpu_index: int | None = None
 ) -> None:
     """Save what a CPU sees: the guests do without paging, so it sees what there is."""
     if (cpu_index or 0) not in machine.processors.by_index:
         raise QmpError("Parameter 'cpu-index' expects a CPU number")
-    try:
-        with open(filename, "wb") as file:
-            # QEMU goes on up to the first kilobyte that is not all there.
-            for start in range(val, val + size, 1024):
-                length = min(1024, val + size - start)
-                if not machine.memory.covers(start, length):
-                    text = f"Invalid addr 0x{val:016x}/size {size} specified"
-                    raise QmpError(text)
-                file.write(machine.memory.read(start, length))
-    except OSError as error:
-        raise QmpError(f"Could not open '{filename}': {os.strerror(error.errno or 0)}") from None
+
+    def pieces() -> Iterator[bytes]:
+        # QEMU goes on up to the first kilobyte that is not all there.
+        for start in range(val, val + size, 1024):
+            length = min(1024, val + size - start)
+            if not machine.memory.covers(start, length):
+                raise QmpError(f"Invalid addr 0x{val:016x}/size {size} specified")
+            yield machine.memory.read(start, length)
+
+    await _save(filename, pieces())
 
 
-def pmemsave(machine: Machine, val: int, size: int, filename: str) -> None:
+async def pmemsave(machine: Machine, val: int, size: int, filename: str) -> None:
+    end, step = val + size, 1 << 20
+    starts = range(val, end, step)
+    await _save(filename, (machine.memory.read(at, min(step, end - at)) for at in starts))
+
+
+async def _save(filename: str, pieces: Iterator[bytes]) -> None:
+    """Not on the event loop: it may be all of RAM, and the file a slow one."""
+    from vmd.fdset import open_at_once
+    from vmd.worker import in_a_thread
+
+    def write() -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with open(open_at_once(filename, flags, 0o666), "wb") as file:
+            for piece in pieces:
+                file.write(piece)
+
     try:
-        with open(filename, "wb") as file:
-            for start in range(val, val + size, 1 << 20):
-                file.write(machine.memory.read(start, min(1 << 20, val + size - start)))
+        await in_a_thread(write)
     except OSError as error:
         raise QmpError(f"Could not open '{filename}': {os.strerror(error.errno or 0)}") from None
 

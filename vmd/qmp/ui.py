@@ -24,7 +24,7 @@ async def screendump(
     format: str = "ppm",
 ) -> None:
     from vmd import display
-    from vmd.worker import Worker
+    from vmd.worker import in_a_thread
 
     if device is not None:
         display.check_head(machine, device, head or 0)
@@ -34,11 +34,7 @@ async def screendump(
         raise QmpError("There is no console to take a screendump from")
     picture = machine.screen.picture()
     data = display.png(picture) if format == "png" else display.ppm(picture)
-    worker = Worker()
-    try:
-        await worker.run(lambda: _save(machine, filename, data))
-    finally:
-        worker.stop()
+    await in_a_thread(lambda: _save(machine, filename, data))
 
 
 def _save(machine: Machine, filename: str, data: bytes) -> None:
@@ -55,8 +51,7 @@ def _save(machine: Machine, filename: str, data: bytes) -> None:
 def _create(machine: Machine, filename: str) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     try:
-        fd = machine.fdsets.open(filename, flags)
-        return os.open(filename, flags, 0o666) if fd is None else fd
+        return machine.fdsets.open_file(filename, flags, 0o666)
     except OSError as error:
         reason = os.strerror(error.errno or 0)
     except QmpError as error:

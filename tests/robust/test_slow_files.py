@@ -1,0 +1,90 @@
+"""Files that a client names and that never end, or whose other end never comes: nobody waits."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.differential.stage import find_vmd, stage
+from vmd.devices.objects import Secret, create_object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.differential.stage import Machine, Stage
+
+PC = "-machine pc -nodefaults -m 4 -device VGA -S -qmp unix:other,server=on,wait=off"
+ALONE = "No such device or address"
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Stage]:
+    with stage(find_vmd(), tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def machine(scene: Stage) -> Machine:
+    os.mkfifo(scene.file("fifo"))
+    return scene.start(PC, guest="none")
+
+
+def refusal(machine: Machine, command: str, **arguments: object) -> str:
+    """Why it is refused; the machine answers on."""
+    names = {name.replace("_", "-"): value for name, value in arguments.items()}
+    reply = machine.qmp.execute(command, names)
+    assert machine.qmp.execute("query-status")["status"] == "prelaunch"
+    return str(reply["desc"])
+
+
+def test_a_fifo_that_nobody_reads_takes_no_memory(machine: Machine) -> None:
+    for command in ("pmemsave", "memsave"):
+        told = refusal(machine, command, val=0, size=1, filename="fifo")
+        assert told == f"Could not open 'fifo': {ALONE}"
+
+
+def test_a_fifo_that_nobody_reads_takes_no_picture_and_no_dump(machine: Machine) -> None:
+    told = refusal(machine, "screendump", filename="fifo")
+    assert told == f"failed to open file 'fifo': {ALONE}"
+    told = refusal(machine, "dump-guest-memory", paging=False, protocol="file:fifo")
+    assert told == f"Could not create 'fifo': {ALONE}"
+
+
+def test_a_fifo_that_nobody_writes_is_no_image(machine: Machine) -> None:
+    told = refusal(
+        machine, "blockdev-add", driver="file", node_name="n", filename="fifo", read_only=True
+    )
+    assert told == "'file' driver requires 'fifo' to be a regular file"
+
+
+def test_a_secret_comes_soon_and_is_short(machine: Machine) -> None:
+    for file, why in (("fifo", "Connection timed out"), ("/dev/zero", "File too large")):
+        told = refusal(machine, "object-add", qom_type="secret", id="s", file=file)
+        assert told == f"Unable to read {file}: Failed to open file “{file}”: {why}"
+
+
+def test_a_secret_may_come_through_a_pipe() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"open sesame")
+    os.close(writer)
+    options = {"qom-type": "secret", "id": "s", "file": f"/dev/fd/{reader}"}
+    secret = create_object(options, {})
+    assert isinstance(secret, Secret)
+    assert secret.content == b"open sesame"
+    os.close(reader)
+
+
+def test_what_waits_for_a_reader_keeps_nobody_else_waiting(scene: Stage, machine: Machine) -> None:
+    backend = {"type": "file", "data": {"out": "fifo"}}
+    command = {"execute": "chardev-add", "arguments": {"id": "c", "backend": backend}}
+    machine.qmp.send(json.dumps(command))
+    other = scene.connect("other")
+    assert b"QMP" in other.read("a greeting")
+    other.close()
+    reader = os.open(scene.file("fifo"), os.O_RDONLY)
+    assert machine.qmp.answer() == {}
+    os.close(reader)
