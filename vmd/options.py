@@ -206,11 +206,17 @@ def parse_number(name: str, value: str) -> int:
     return number
 
 
-def parse_uint8(name: str, value: str) -> int:
-    """A small number as QEMU's string visitor reads it (qapi/string-input-visitor.c)."""
+def parse_uint64(name: str, value: str) -> int:
+    """A number as QEMU's string visitor reads it (qapi/string-input-visitor.c)."""
     number = scan_unsigned(value)
     if number is None or number >= 1 << 64:
         raise QmpError(f"Parameter '{name}' expects uint64")
+    return number
+
+
+def parse_uint8(name: str, value: str) -> int:
+    """The same of a small one."""
+    number = parse_uint64(name, value)
     if number > 255:
         raise QmpError(f"Parameter '{name}' expects uint8_t")
     return number

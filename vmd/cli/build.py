@@ -98,7 +98,7 @@ def finish_machine(machine: Machine, setup: MachineSetup, config: Config, report
         machine.equip(setup)
     with report.at(""):
         migration = [given for given in config.globals if given.driver == "migration"]
-        preset(machine.migration.options, migration)
+        preset(machine.migration.options, migration, machine.report)
 
 
 def _typed_guest(config: Config) -> str:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import qapi
 from qapi.error import QmpError
-from vmd.migration.parameters import BANDWIDTH, SIZE, SMALL, SWITCH
+from vmd.migration.parameters import BANDWIDTH, NUMBER, SIZE, SMALL, SWITCH
 from vmd.migration.parameters import PARAMETERS as PARAMETER_ROWS
-from vmd.options import parse_boolean, parse_option_size, parse_uint8
+from vmd.options import parse_boolean, parse_option_size, parse_uint8, parse_uint64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from vmd.cli.config import GlobalRequest
     from vmd.migration.parameters import MigrationOptions
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 CAPABILITIES = {
     "x-xbzrle": "xbzrle",
     "x-auto-converge": "auto-converge",
+    "x-zero-blocks": "zero-blocks",
     "x-events": "events",
+    "x-release-ram": "release-ram",
     "x-return-path": "return-path",
     "x-switchover-ack": "switchover-ack",
+    "x-dirty-limit": "dirty-limit",
     "mapped-ram": "mapped-ram",
 }
 PARAMETERS = {
@@ -42,13 +45,17 @@ PARAMETERS = {
     "avail-switchover-bandwidth": "avail-switchover-bandwidth",
     "x-downtime-limit": "downtime-limit",
     "xbzrle-cache-size": "xbzrle-cache-size",
+    "x-vcpu-dirty-limit-period": "x-vcpu-dirty-limit-period",
+    "vcpu-dirty-limit": "vcpu-dirty-limit",
     "mode": "mode",
     "zero-page-detection": "zero-page-detection",
 }
 
 
-def preset(options: MigrationOptions, requests: Iterable[GlobalRequest]) -> None:
-    """Apply those to the driver `migration`; QmpError with QEMU's text.
+def preset(
+    options: MigrationOptions, requests: Iterable[GlobalRequest], tell: Callable[[str], None]
+) -> None:
+    """Apply those to the driver `migration`; QmpError with QEMU's text, warnings for `tell`.
 
     What goes together is judged when all are known.
     """
@@ -67,7 +74,7 @@ def preset(options: MigrationOptions, requests: Iterable[GlobalRequest]) -> None
             text = f"can't apply global {request}: {error.desc}"
             raise QmpError(text, hint=error.hint) from None
     options.set_parameters(parameters)
-    options.set_capabilities(capabilities)
+    options.set_capabilities(capabilities, tell)
 
 
 def _parse(name: str, text: str) -> object:
@@ -76,6 +83,8 @@ def _parse(name: str, text: str) -> object:
     kind = PARAMETER_ROWS[parameter].kind
     if kind in (SIZE, BANDWIDTH):
         return parse_option_size(name, text)
+    if kind == NUMBER:
+        return parse_uint64(name, text)
     if kind == SMALL:
         return parse_uint8(name, text)
     if kind == SWITCH:

@@ -12,7 +12,15 @@ from qapi.size import parse_size
 from vmd.hmp.info import on_off
 from vmd.migration import address
 from vmd.migration.controller import Asker
-from vmd.migration.parameters import BANDWIDTH, CAPABILITIES, PARAMETERS, SIZE, SMALL, SWITCH
+from vmd.migration.parameters import (
+    BANDWIDTH,
+    CAPABILITIES,
+    NUMBER,
+    PARAMETERS,
+    SIZE,
+    SMALL,
+    SWITCH,
+)
 from vmd.options import parse_boolean, parse_option_size, parse_uint8
 from vmd.qmp import migration, net
 
@@ -66,7 +74,9 @@ def migrate_continue(machine: Machine, hmp: Hmp, state: str) -> None:
 def migrate_set_capability(machine: Machine, hmp: Hmp, capability: str, state: bool) -> None:
     if capability not in CAPABILITIES:
         raise QmpError(f"invalid parameter value: {capability}")
-    migration.migrate_set_capabilities(machine, [{"capability": capability, "state": state}])
+    machine.migration.set_capabilities(
+        [(capability, state)], lambda text: hmp.print(f"{text}\n")
+    )
 
 
 def migrate_set_parameter(machine: Machine, hmp: Hmp, parameter: str, value: str) -> None:
@@ -78,8 +88,11 @@ def migrate_set_parameter(machine: Machine, hmp: Hmp, parameter: str, value: str
 def _typed(name: str, text: str) -> object:
     """What was typed, as QMP would carry it."""
     kind = PARAMETERS[name].kind
-    if kind == SIZE:
-        return parse_option_size(name, text)
+    if kind in (SIZE, NUMBER):
+        size = parse_option_size(name, text)
+        if name == "xbzrle-cache-size" and size > INT64_MAX:
+            raise QmpError(f"Invalid size {text}")
+        return size
     if kind == BANDWIDTH:
         size, error = parse_size(text, 1 << 20)
         if error is not None or size > INT64_MAX:

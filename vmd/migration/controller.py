@@ -132,11 +132,13 @@ class Migration:
         if outgoing is not None:
             outgoing.go_on()
 
-    def set_capabilities(self, changes: Sequence[tuple[str, bool]]) -> None:
-        """Switch capabilities, all or none."""
+    def set_capabilities(
+        self, changes: Sequence[tuple[str, bool]], tell: Callable[[str], None] | None = None
+    ) -> None:
+        """Switch capabilities, all or none; `tell` gets warnings (stderr, if it is nobody)."""
         if self.under_way:
             raise QmpError("There's a migration process in progress")
-        self.options.set_capabilities(changes)
+        self.options.set_capabilities(changes, tell or self._vm.report)
 
     def set_parameters(self, changes: Mapping[str, object]) -> None:
         """Set parameters, all or none. Who does so will soon migrate."""

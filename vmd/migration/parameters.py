@@ -18,42 +18,49 @@ if TYPE_CHECKING:
 CAPABILITIES = (
     "xbzrle",
     "auto-converge",
+    "zero-blocks",
     "events",
+    "release-ram",
     "return-path",
     "pause-before-switchover",
     "late-block-activate",
     "x-ignore-shared",
     "validate-uuid",
     "switchover-ack",
+    "dirty-limit",
     "mapped-ram",
 )
-"""In QEMU's order. late-block-activate tells what happens in any case since QEMU 10.0: images wait
-for the guest to run."""
+"""In QEMU's order. Some change nothing, in QEMU 10.0 as here: late-block-activate tells what happens
+in any case, zero-blocks outlived block migration, release-ram speaks of postcopy only."""
+
+ZERO_BLOCKS_WARNING = "warning: zero-blocks capability is deprecated"
 
 CONFLICTS = (("mapped-ram", "xbzrle", "Mapped-ram migration is incompatible with xbzrle"),)
 """Two capabilities that cannot both be on, and what is said about them; in the order of checks."""
 
 
-def _range(low: int, high: int, expects: str) -> Callable[[object], str | None]:
+def _range(low: int, high: int, complaint: str) -> Callable[[object], str | None]:
     def check(value: object) -> str | None:
-        return None if isinstance(value, int) and low <= value <= high else expects
+        return None if isinstance(value, int) and low <= value <= high else complaint
 
     return check
 
 
 def _percent(high: int) -> Callable[[object], str | None]:
-    return _range(1, high, f"an integer in the range of 1 to {high}")
+    return _range(1, high, f"expects an integer in the range of 1 to {high}")
 
 
 def _power_of_two(value: object) -> str | None:
     if isinstance(value, int) and value >= PAGE_SIZE and not value & (value - 1):
         return None
-    return "a power of two no less than the target page size"
+    return "expects a power of two no less than the target page size"
 
 
 # How a value is typed at the human monitor, and what it is on the wire
+UINT64_MAX = (1 << 64) - 1
 SIZE = "size"  # a number that may have a suffix: 64k
 BANDWIDTH = "bandwidth"  # the same; a bare number counts MiB
+NUMBER = "uint64"  # the same as a size, but for `-global`, which takes no suffix
 SMALL = "uint8"
 SWITCH = "bool"
 CHOICE = "enum"
@@ -62,9 +69,8 @@ CHOICE = "enum"
 class Parameter(NamedTuple):
     """One migration parameter.
 
-    `unit` is what `info migrate_parameters` prints after the value. `check` gives what the value
-    was expected to be, or None when it is right; the text names the parameter with underscores,
-    as QEMU's range errors do.
+    `unit` is what `info migrate_parameters` prints after the value. `check` gives what is wrong
+    with a value (the text goes on after its name), or None.
     """
 
     name: str
@@ -75,7 +81,7 @@ class Parameter(NamedTuple):
 
 
 def _up_to(most: int, least: int = 0) -> Callable[[object], str | None]:
-    return _range(least, most, f"a value between 0 and {most}")
+    return _range(least, most, f"expects a value between 0 and {most}")
 
 
 PARAMETERS: dict[str, Parameter] = {
@@ -95,12 +101,26 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "downtime-limit",
             300,
-            SIZE,
+            NUMBER,
             " ms",
-            _range(0, 2_000_000, "an integer in the range of 0 to (2000 * 1000) ms"),
+            _range(0, 2_000_000, "expects an integer in the range of 0 to (2000 * 1000) ms"),
         ),
         Parameter("zero-page-detection", "multifd", CHOICE),
         Parameter("xbzrle-cache-size", 64 << 20, SIZE, " bytes", _power_of_two),
+        Parameter(
+            "x-vcpu-dirty-limit-period",
+            1000,
+            NUMBER,
+            " ms",
+            _range(1, 1000, "expects a value between 1 and 1000"),
+        ),
+        Parameter(
+            "vcpu-dirty-limit",
+            1,
+            NUMBER,
+            " MB/s",
+            _range(1, UINT64_MAX, "must be greater than 1 MB/s"),
+        ),
         Parameter("mode", "normal", CHOICE),
         Parameter("direct-io", False, SWITCH),
     )
@@ -108,7 +128,10 @@ PARAMETERS: dict[str, Parameter] = {
 """In the order of `info migrate_parameters`."""
 
 
-CHECKED_LAST = ("announce-initial", "announce-max", "announce-rounds", "announce-step")
+CHECKED_LAST = (
+    *("announce-initial", "announce-max", "announce-rounds", "announce-step"),
+    *("x-vcpu-dirty-limit-period", "vcpu-dirty-limit"),
+)
 
 
 class MigrationOptions:
@@ -122,11 +145,25 @@ class MigrationOptions:
         """Whether a capability is on."""
         return self.capabilities[capability]
 
-    def set_capabilities(self, changes: Sequence[tuple[str, bool]]) -> None:
-        """Apply all changes or none. Conflicts between capabilities are judged on the result."""
+    def set_capabilities(
+        self, changes: Sequence[tuple[str, bool]], tell: Callable[[str], None] | None = None
+    ) -> None:
+        """Apply all changes or none. Conflicts between capabilities are judged on the result.
+
+        `tell` gets a warning, also when it is refused for something else.
+        """
         wanted = {**self.capabilities, **dict(changes)}
+        if wanted["zero-blocks"] and tell is not None:
+            tell(ZERO_BLOCKS_WARNING)
         if wanted["switchover-ack"] and not wanted["return-path"]:
             raise QmpError("Capability 'switchover-ack' requires capability 'return-path'")
+        if wanted["dirty-limit"]:
+            if wanted["auto-converge"]:
+                text = "dirty-limit conflicts with auto-converge either of then available currently"
+                raise QmpError(text)
+            raise QmpError(
+                "dirty-limit requires KVM with accelerator property 'dirty-ring-size' set"
+            )
         for one, other, text in CONFLICTS:
             if wanted[one] and wanted[other]:
                 raise QmpError(text)
@@ -163,8 +200,10 @@ def _check(values: Mapping[str, object], names: Iterable[str]) -> None:
     """QmpError for the first of these that is out of range."""
     for name in names:
         check = PARAMETERS[name].check
-        if check is not None and (expects := check(values[name])) is not None:
-            raise QmpError(f"Parameter '{name.replace('-', '_')}' expects {expects}")
+        if check is not None and (complaint := check(values[name])) is not None:
+            # QEMU says names as its C does, but for the experimental ones.
+            shown = name if name.startswith("x-") else name.replace("-", "_")
+            raise QmpError(f"Parameter '{shown}' {complaint}")
 
 
 def _number(values: Mapping[str, object], name: str) -> int:

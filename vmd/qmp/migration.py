@@ -52,7 +52,8 @@ def migrate_set_capabilities(
     machine: Machine, capabilities: Sequence[Mapping[str, object]]
 ) -> None:
     machine.migration.set_capabilities(
-        [(cast("str", entry["capability"]), entry["state"] is True) for entry in capabilities]
+        [(cast("str", entry["capability"]), entry["state"] is True) for entry in capabilities],
+        machine.tell,
     )
 
 
