@@ -18,11 +18,13 @@ class Worker:
     """Runs calls in order, one at a time. The thread starts with the first call.
 
     It is a daemon thread: a disk that never answers must not keep the process from ending.
+    `thread_id` is the host's number for it, 0 while it does not run.
     """
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._runs = False
+        self.thread_id = 0
 
     async def run(self, call: Callable[[], T]) -> T:
         """The result of `call()`, made in the thread; its exception is raised here."""
@@ -54,8 +56,10 @@ class Worker:
         return await done
 
     def _serve(self) -> None:
+        self.thread_id = _thread.get_native_id()
         while (job := self._jobs.get()) is not None:
             job()
+        self.thread_id = 0
 
     def stop(self, last: Callable[[], None] | None = None) -> None:
         """Let the thread do what it was given, then `last`, and end. Nobody waits for that."""

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from monitor.hmp import HmpCommand, hmp_help, hmp_info_help
-from vmd.hmp import block, char, debug, device, info, machine, migration, misc, run_state
+from vmd.hmp import (
+    block,
+    char,
+    debug,
+    device,
+    dirty_rate,
+    info,
+    machine,
+    migration,
+    misc,
+    run_state,
+)
 from vmd.hmp import trace as trace_commands
 
 
@@ -15,6 +26,7 @@ def commands() -> list[HmpCommand]:
         *debug.COMMANDS,
         *device.COMMANDS,
         *migration.COMMANDS,
+        *dirty_rate.COMMANDS,
         *misc.COMMANDS,
         *char.COMMANDS,
         *machine.COMMANDS,
@@ -31,6 +43,7 @@ def commands() -> list[HmpCommand]:
                 *info.COMMANDS,
                 *machine.INFO,
                 *migration.INFO,
+                *dirty_rate.INFO,
                 *trace_commands.INFO,
                 *block.INFO,
                 *debug.INFO,

@@ -81,6 +81,10 @@ class DirtyLog:
         at = bisect_left(order, first)
         return islice(order, at, bisect_right(order, last, at))
 
+    def count(self) -> int:
+        """How many pages are marked."""
+        return sum(flags.count(1) for flags in self._chunks.values())
+
     def take(self) -> Flags:
         """The flags by chunk number; the log is empty afterwards."""
         taken, self._chunks, self._order = self._chunks, {}, []

@@ -59,6 +59,7 @@ class RamBlock:
         "_huge",
         "_log",
         "_map",
+        "_meter",
         "_touched",
         "fd",
         "file_offset",
@@ -121,6 +122,7 @@ class RamBlock:
         self.view = memoryview(self._map)
         self.pending: PendingPages | None = None
         self._log: DirtyLog | None = None
+        self._meter: DirtyLog | None = None
         # What a private mapping holds is in no file that could be asked for its holes.
         self._touched: DirtyLog | None = DirtyLog() if private_mapping else None
         self._huge: set[int] = set()
@@ -276,6 +278,8 @@ class RamBlock:
     def _log_dirty(self, offset: int, length: int) -> None:
         if self._log is not None and length > 0:
             self._log.mark(*_pages(offset, length))
+        if self._meter is not None and length > 0:
+            self._meter.mark(*_pages(offset, length))
 
     def start_dirty_log(self) -> None:
         """Begin to log writes; all pages are pending."""
@@ -292,6 +296,15 @@ class RamBlock:
         self._log = None
         self.pending = None
 
+    def start_meter(self) -> None:
+        """Begin to count pages that are written, whatever the dirty log is used for."""
+        self._meter = DirtyLog()
+
+    def stop_meter(self) -> int:
+        """How many pages were written since the meter was started."""
+        meter, self._meter = self._meter, None
+        return meter.count() if meter is not None else 0
+
     def madvise(self, advice: int, offset: int = 0, length: int | None = None) -> None:
         """madvise(2) on the mapping; OSError as it says."""
         self._map.madvise(advice, offset, self.size - offset if length is None else length)
@@ -305,6 +318,7 @@ class RamBlock:
     def close(self) -> None:
         """Unmap and close; a view still held by someone keeps the mapping until it goes."""
         self.stop_dirty_log()
+        self._meter = None
         with suppress(BufferError):
             self.view.release()
             self._map.close()

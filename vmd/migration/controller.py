@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qapi.error import QmpError
@@ -22,6 +23,7 @@ from vmd.runstate import RunState
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from vmd.migration.dirty_rate import DirtyRate
     from vmd.migration.outgoing import Outgoing
     from vmd.migration.stream import CarriedSection
     from vmd.migration.vm import Vm
@@ -195,8 +197,17 @@ class Migration:
         end.cancel()
         patience.cancel()
 
+    @cached_property
+    def dirty_rate(self) -> DirtyRate:
+        """How fast the guest dirties its RAM, for those who ask."""
+        from vmd.migration.dirty_rate import DirtyRate
+
+        return DirtyRate(lambda: self._vm.ram_blocks, self._vm.clock)
+
     def abandon(self) -> None:
         """The process ends. A thread that still waits for a disk is left to it."""
+        if "dirty_rate" in self.__dict__:
+            self.dirty_rate.abandon()
         if self._outgoing is not None and self._outgoing.under_way:
             self._outgoing.abandon()
         self._incoming.abandon()
@@ -204,12 +215,20 @@ class Migration:
     @property
     def uses_memory(self) -> bool:
         """Whether RAM may still be read or filled by a thread, even after `abandon`."""
-        return self.under_way or self._incoming.uses_memory
+        measuring = "dirty_rate" in self.__dict__ and self.dirty_rate.looks_at_memory
+        return self.under_way or self._incoming.uses_memory or measuring
 
     @property
     def can_be_yanked(self) -> bool:
         """Whether there is a migration, out or in."""
         return self.under_way or self._incoming.under_way
+
+    def threads(self) -> list[tuple[str, int]]:
+        """The threads of a migration under way, by QEMU's name for each."""
+        outgoing = self._outgoing
+        if outgoing is None or not outgoing.under_way or not outgoing.thread_id:
+            return []
+        return [("mig/src/main", outgoing.thread_id)]
 
     def yank(self) -> None:
         """Cut its connection, if it has one: it then fails as if the peer were gone."""

@@ -124,6 +124,11 @@ class Outgoing:
         return self.status in UNDER_WAY or (self._task is not None and not self._task.done())
 
     @property
+    def thread_id(self) -> int:
+        """The thread that sends, as the host numbers it; 0 if there is none."""
+        return self._worker.thread_id
+
+    @property
     def error(self) -> str | None:
         """What went wrong first."""
         heard = self._sending.error if self._sending is not None else None

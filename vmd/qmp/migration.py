@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from qapi.error import QmpError
 from vmd.migration.controller import Asker
 
 if TYPE_CHECKING:
@@ -11,6 +12,12 @@ if TYPE_CHECKING:
 
     from monitor.server import QmpMonitor
     from vmd.machine import Machine
+
+
+MS_IN = {"second": 1000, "millisecond": 1}
+NO_DIRTY_RING = (
+    "dirty page limit feature requires KVM with accelerator property 'dirty-ring-size' set'"
+)
 
 
 def migrate(
@@ -78,14 +85,60 @@ def query_migrate(machine: Machine) -> dict[str, object]:
     return machine.migration.query()
 
 
+def calc_dirty_rate(
+    machine: Machine,
+    calc_time: int,
+    calc_time_unit: str = "second",
+    sample_pages: int | None = None,
+    mode: str = "page-sampling",
+) -> None:
+    machine.migration.dirty_rate.begin(calc_time * MS_IN[calc_time_unit], mode, sample_pages)
+
+
+def query_dirty_rate(machine: Machine, calc_time_unit: str = "second") -> dict[str, object]:
+    rate = machine.migration.dirty_rate
+    measured = rate.status.value == "measured"
+    told: dict[str, object] = {
+        "status": rate.status.value,
+        "start-time": rate.started_s,
+        "calc-time": rate.period_ms // MS_IN[calc_time_unit],
+        "calc-time-unit": calc_time_unit,
+        "sample-pages": 0 if measured and rate.mode == "dirty-bitmap" else rate.samples,
+        "mode": rate.mode,
+    }
+    return {**told, "dirty-rate": rate.rate} if measured else told
+
+
+def set_vcpu_dirty_limit(machine: Machine, dirty_rate: int, cpu_index: int | None = None) -> None:
+    raise QmpError(NO_DIRTY_RING)
+
+
+def cancel_vcpu_dirty_limit(machine: Machine, cpu_index: int | None = None) -> None:
+    """Nothing is limited without a dirty ring, and to cancel nothing is all right."""
+
+
+def query_vcpu_dirty_limit(machine: Machine) -> list[dict[str, object]]:
+    return []
+
+
+def query_migrationthreads(machine: Machine) -> list[dict[str, object]]:
+    return [{"name": name, "thread-id": number} for name, number in machine.migration.threads()]
+
+
 HANDLERS = {
+    "calc-dirty-rate": calc_dirty_rate,
+    "cancel-vcpu-dirty-limit": cancel_vcpu_dirty_limit,
     "migrate-continue": migrate_continue,
     "migrate-set-capabilities": migrate_set_capabilities,
     "migrate-set-parameters": migrate_set_parameters,
     "migrate_cancel": migrate_cancel,
+    "query-dirty-rate": query_dirty_rate,
     "query-migrate": query_migrate,
     "query-migrate-capabilities": query_migrate_capabilities,
     "query-migrate-parameters": query_migrate_parameters,
+    "query-migrationthreads": query_migrationthreads,
+    "query-vcpu-dirty-limit": query_vcpu_dirty_limit,
+    "set-vcpu-dirty-limit": set_vcpu_dirty_limit,
 }
 MONITOR_HANDLERS = {
     "migrate": migrate,
