@@ -31,7 +31,7 @@ LETTERS = {
 }
 SUBJECTS = (
     ("Stop and go", ("run_state",)),
-    ("Migration", ("migration",)),
+    ("Migration", ("migration", "dirty_rate")),
     ("Devices and networks", ("device",)),
     ("Drives", ("block",)),
     ("Character devices", ("char",)),

@@ -17,7 +17,7 @@ def calc_dirty_rate(
     machine: Machine,
     hmp: Hmp,
     second: int,
-    sample_pages_per_GB: int | None = None,  # noqa: N803 - as people type it
+    sample_pages_per_GB: int | None = None,
     dirty_ring: bool = False,
     dirty_bitmap: bool = False,
 ) -> None:
@@ -53,9 +53,7 @@ def set_vcpu_dirty_limit(
 
 def cancel_vcpu_dirty_limit(machine: Machine, hmp: Hmp, cpu_index: int | None = None) -> None:
     migration.cancel_vcpu_dirty_limit(machine, cpu_index)
-    hmp.print(
-        "[Please use 'info vcpu_dirty_limit' to query dirty limit for virtual CPU]\n"
-    )
+    hmp.print("[Please use 'info vcpu_dirty_limit' to query dirty limit for virtual CPU]\n")
 
 
 def info_vcpu_dirty_limit(machine: Machine, hmp: Hmp) -> None:

@@ -74,9 +74,7 @@ def migrate_continue(machine: Machine, hmp: Hmp, state: str) -> None:
 def migrate_set_capability(machine: Machine, hmp: Hmp, capability: str, state: bool) -> None:
     if capability not in CAPABILITIES:
         raise QmpError(f"invalid parameter value: {capability}")
-    machine.migration.set_capabilities(
-        [(capability, state)], lambda text: hmp.print(f"{text}\n")
-    )
+    machine.migration.set_capabilities([(capability, state)], lambda text: hmp.print(f"{text}\n"))
 
 
 def migrate_set_parameter(machine: Machine, hmp: Hmp, parameter: str, value: str) -> None:

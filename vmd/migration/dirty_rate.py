@@ -124,20 +124,20 @@ class DirtyRate:
         try:
             looks = [_Look(block, self.samples, begun) for block in self._blocks()]
             looks = [look for look in looks if look.count]
-            await worker.run(lambda: self._look(lambda: [look.remember() for look in looks]))
+            await worker.run(lambda: self._at_memory(_Look.remember, looks))
             await self._clock.sleep(max(self.period_ms * MS - (self._clock.now_ns() - begun), 0))
             self.period_ms = self._elapsed_ms(begun)
-            await worker.run(lambda: self._look(lambda: [look.compare() for look in looks]))
+            await worker.run(lambda: self._at_memory(_Look.compare, looks))
         finally:
             worker.stop()
         self.rate = _sampled_rate(looks, self.period_ms)
         self._step(Status.MEASURED)
 
-    def _look(self, steps: Callable[[], object]) -> None:
+    def _at_memory(self, step: Callable[[_Look], None], looks: list[_Look]) -> None:
         """In the thread, which the process's end does not wait for."""
         self.looks_at_memory = not self._abandoned
-        if self.looks_at_memory:
-            steps()
+        for look in looks if self.looks_at_memory else ():
+            step(look)
         self.looks_at_memory = False
 
     def _elapsed_ms(self, begun: int) -> int:

@@ -30,8 +30,8 @@ CAPABILITIES = (
     "dirty-limit",
     "mapped-ram",
 )
-"""In QEMU's order. Some change nothing, in QEMU 10.0 as here: late-block-activate tells what happens
-in any case, zero-blocks outlived block migration, release-ram speaks of postcopy only."""
+"""In QEMU's order. Some change nothing, as in QEMU 10.0: late-block-activate tells what happens in
+any case, zero-blocks outlived block migration, release-ram speaks of postcopy only."""
 
 ZERO_BLOCKS_WARNING = "warning: zero-blocks capability is deprecated"
 
