@@ -1,4 +1,5 @@
-"""Pages that are read straight into RAM: the outcome is that of reading them one by one."""
+"""Pages that are read straight into RAM, or copied in runs by numpy: the outcome is that of
+reading them one by one."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from vmd.memory import RamBlock
 from vmd.migration.ram import CONTINUE, EOS, PAGE, ZERO
 from vmd.migration.ram_load import RamLoader
+from vmd.migration.ram_runs import Vectors
 from vmd.migration.source import LoadError, Source
 from vmd.migration.stream import be64, cstr
 
@@ -39,12 +41,19 @@ def records(runs: list[Run]) -> bytes:
 class Outcome:
     """What became of a stream: the RAM, the error, and how many pages were read in place."""
 
-    def __init__(self, stream: bytes, lengths: Callable[[], int], *, in_place: bool) -> None:
+    def __init__(
+        self,
+        stream: bytes,
+        lengths: Callable[[], int],
+        *,
+        in_place: bool = False,
+        vectors: Vectors | None = None,
+    ) -> None:
         self.pages_in_place = 0
         self.error: list[str] | None = None
         block = RamBlock.anonymous("ram", PAGES * PAGE_SIZE)
         try:
-            self._load(RamLoader([block]), memoryview(stream), lengths, in_place)
+            self._load(RamLoader([block], vectors=vectors), memoryview(stream), lengths, in_place)
         except LoadError as error:
             self.error = [*error.lines, error.strerror]
         self.ram = block.read(0, block.size)
@@ -89,10 +98,14 @@ def all_of_it() -> int:
 
 def same(stream: bytes, lengths: Callable[[], int] = all_of_it) -> Outcome:
     """The outcome, which is that of reading the plain way."""
-    plain = Outcome(stream, all_of_it, in_place=False)
+    plain = Outcome(stream, all_of_it)
     got = Outcome(stream, lengths, in_place=True)
     assert got.error == plain.error
     assert got.ram == plain.ram
+    by_numpy = Outcome(stream, lengths, in_place=True, vectors=Vectors())
+    assert by_numpy.pages_in_place == 0
+    assert by_numpy.error == plain.error
+    assert by_numpy.ram == plain.ram
     return got
 
 

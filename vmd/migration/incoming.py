@@ -13,6 +13,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
+from vmd.memory.vectors import bring_numpy
 from vmd.migration.state import UNDER_WAY, MigrationStatus, step
 from vmd.runstate import LIVE, RunState
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     WayIn = Door | Coroutine[Any, Any, Door]
 
 
+MUCH = 64 << 20  # bytes of RAM from which on a destination takes numpy for it
 UNHEARD = "info: the source has gone without hearing that all is here; the guest may go on there"
 
 
@@ -148,6 +150,8 @@ class Incoming:
         return info
 
     async def _run(self, door: Door) -> None:
+        if door.addresses and sum(block.size for block in self._vm.ram_blocks) > MUCH:
+            _thread.start_new_thread(bring_numpy, ())  # while the source is waited for
         self._channel = channel = await door.arrived()
         from vmd.migration.return_path import Answers
         from vmd.migration.source import LoadError

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from vmd.devices.board import is_device_block
 from vmd.memory import RamBlock, page_align
+from vmd.memory.vectors import bring_numpy
 from vmd.migration.ram_load import RamLoader
+from vmd.migration.ram_runs import Vectors
 from vmd.migration.reader import Device, StreamReader
 from vmd.migration.save import identity
 from vmd.migration.sections import (
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
 
 
 READ_SIZE = 1 << 20  # what was read is still in the cache when it is written to RAM
+_LARGE = 4 << 30  # bytes of RAM from which on numpy is worth its import
 MOST_KEPT = 10_000  # records of a stream that says the same for ever
 MOST_CARRIED_RAM = 1 << 40
 """A block that only the stream knows is sparse; this bounds the address space that it takes."""
@@ -90,6 +94,7 @@ def load(
         ignore_shared=options.is_on("x-ignore-shared"),
         unknown=_new_block if vm.board.carries_devices else None,
         file=file,
+        vectors=_vectors(vm),
     )
     states = [state.value for state in RunState if state not in NEVER_RECORDED]
     devices = [Device("timer", 0, TIMER), Device("globalstate", 0, globalstate_section(states))]
@@ -103,6 +108,14 @@ def load(
     reader = StreamReader(identity(vm, options), ram, devices, accept, base=base, places=ram)
     records = _read_all(reader, channel, file, answers)
     return _summarize(records, ram.blocks)
+
+
+def _vectors(vm: Vm) -> Vectors | None:
+    """numpy's help: where it was brought for this, or where there is so much RAM."""
+    if "numpy" not in sys.modules and sum(block.size for block in vm.ram_blocks) <= _LARGE:
+        return None
+    bring_numpy()
+    return Vectors()
 
 
 def _read_all(

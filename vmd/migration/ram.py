@@ -213,8 +213,8 @@ class RamSaver:
 
         if self._xbzrle is not None and self._scan.rounds:
             return self._changes(self._xbzrle, block, runs)
-        if first_round and self._named is block and self._is_hole(block, runs):
-            return [self._zeros(*runs[0])]
+        if first_round and self._named is block and (extent := self._extent(block, runs)):
+            return [extent]
         index = np.concatenate([np.arange(p, p + n, dtype=np.uint64) for p, n in runs])
         untouched = np.zeros(len(index), bool)
         if first_round:
@@ -270,52 +270,59 @@ class RamSaver:
 
     def _unnamed_records(self, block: RamBlock, index: Any, untouched: Any) -> memoryview:
         """Records of the pages `index`; those that are `untouched` are not read."""
-        import numpy as np
 
-        memory = np.frombuffer(block.view, np.uint8, block.size).reshape(-1, PAGE_SIZE)
+        memory = _memory(block)
         zero = untouched
         if self._detect_zero:
             zero = untouched.copy()
             zero[~untouched] = zero_pages(_pick(memory, index[~untouched]))
-        if not zero.any():
-            return self._normal(memory, index)
-        if not self._detect_zero:
+        if not self._detect_zero or not zero.any():
             return self._unread(memory, index, untouched)
         return self._mixed(memory, index, zero)
 
-    def _is_hole(self, block: RamBlock, runs: list[tuple[int, int]]) -> bool:
-        """Whether the run holds nothing, and that is worth to be known."""
+    def _extent(self, block: RamBlock, runs: list[tuple[int, int]]) -> memoryview | None:
+        """Records of a run that is all hole or all data, as most are; None if it is neither."""
         first, count = runs[0]
         end, has_data = self._scan.extent_at(block, first)
-        return self._detect_zero and not has_data and first + count <= end
+        if not self._detect_zero or len(runs) > 1 or first + count > end:
+            return None
+        if not has_data:
+            return self._zeros(first, count)
+        pages = _memory(block)[first : first + count]
+        return None if zero_pages(pages).any() else self._normal(first, pages)
 
     def _zeros(self, first: int, count: int) -> memoryview:
         """Zero records of consecutive pages."""
+        self.duplicate += count
+        out = self._zero_pool.take()[:count]
+        self._number(out, first, ZERO)
+        return memoryview(out).cast("B")
+
+    def _normal(self, first: int, pages: Any) -> memoryview:
+        """Page records of consecutive pages."""
+        self.normal += len(pages)
+        out = self._page_pool.take()[: len(pages)]
+        self._number(out, first, PAGE)
+        out[:, 8:] = pages
+        return memoryview(out).cast("B")
+
+    def _number(self, records: Any, first: int, kind: int) -> None:
+        """Write the records' first words, which count up from the page `first`."""
         import numpy as np
 
         if self._offsets is None:
             self._offsets = np.arange(SLICE_ZEROS, dtype=np.uint64) << PAGE_BITS
-        self.duplicate += count
-        out = self._zero_pool.take()
-        words: Any = np.ndarray((count,), ">u8", out, 0, (ZERO_RECORD,))
-        np.add(self._offsets[:count], np.uint64(first << PAGE_BITS | ZERO | CONTINUE), words)
-        return memoryview(out[:count]).cast("B")
-
-    def _normal(self, memory: Any, index: Any) -> memoryview:
-        """Page records of the pages `index`."""
-        self.normal += len(index)
-        out = self._page_pool.take()[: len(index)]
-        out[:, :8] = _words(index, PAGE)
-        out[:, 8:] = _pick(memory, index)
-        return memoryview(out).cast("B")
+        count, length = records.shape
+        words: Any = np.ndarray((count,), ">u8", records, 0, (length,))
+        np.add(self._offsets[:count], np.uint64(first << PAGE_BITS | kind | CONTINUE), words)
 
     def _unread(self, memory: Any, index: Any, untouched: Any) -> memoryview:
-        """Page records where some pages are known to be zero but must be sent in full."""
+        """Page records; some pages may be known to be zero but must be sent in full."""
         self.normal += len(index)
         out = self._page_pool.take()[: len(index)]
         out[:, :8] = _words(index, PAGE)
         out[untouched, 8:] = 0
-        out[~untouched, 8:] = memory[index[~untouched]]
+        out[~untouched, 8:] = _pick(memory, index[~untouched])
         return memoryview(out).cast("B")
 
     def _mixed(self, memory: Any, index: Any, zero: Any) -> memoryview:
@@ -362,6 +369,13 @@ class _Pool:
         self._buffers.clear()
 
 
+def _memory(block: RamBlock) -> Any:
+    """The block's pages, as rows."""
+    import numpy as np
+
+    return np.frombuffer(block.view, np.uint8, block.size).reshape(-1, PAGE_SIZE)
+
+
 def _words(index: Any, flags: Any) -> Any:
     """The first words of the records of the pages `index`, as rows of eight bytes."""
     import numpy as np
@@ -380,13 +394,18 @@ def _pick(memory: Any, index: Any) -> Any:
 def zero_pages(pages: Any) -> Any:
     """Which pages are all zero, as an array of bool.
 
-    Three words decide about nearly every page; only those that pass are read whole.
+    A word decides about most pages, three about nearly every one; the rest is read whole. Each
+    word that is looked at is fetched from far away.
     """
     import numpy as np
 
     words = pages.view(np.uint64)
-    zero = (words[:, 0] | words[:, 256] | words[:, 511]) == 0
+    zero = words[:, 0] == 0
     suspects = np.flatnonzero(zero)
+    if len(suspects):
+        some = _pick(words, suspects)
+        zero[suspects] = (some[:, 256] | some[:, 511]) == 0
+        suspects = np.flatnonzero(zero)
     if len(suspects):
         zero[suspects] = np.bitwise_or.reduce(_pick(words, suspects), axis=1) == 0
     return zero

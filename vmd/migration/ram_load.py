@@ -10,8 +10,7 @@ from __future__ import annotations
 import errno
 
 from vmd.memory.dirty import PAGE_SIZE
-from vmd.memory.ramblock import is_ignored, page_align
-from vmd.memory.vectors import bring_numpy
+from vmd.memory.ramblock import DENSE, is_ignored, page_align
 from vmd.migration.ram import (
     CONTINUE,
     EOS,
@@ -48,10 +47,8 @@ _FLAGS = PAGE_SIZE - 1
 _IN_STREAM = ZERO | PAGE | XBZRLE | HOOK | MULTIFD_FLUSH  # never with mapped-ram
 _MOST_PAGES = 256  # records looked at together: about a MiB
 _FEW = 8
-_DENSE = 64
 _FEWEST_IN_PLACE = 32
 _LONG_RUN = 2 << 20  # bytes of data after which it is likely that it goes on
-_LARGE = 4 << 30  # bytes of RAM from which on numpy is worth its import
 
 
 class RamLoader:
@@ -60,7 +57,8 @@ class RamLoader:
     `unknown(name, length)` is asked for a block that the stream has and `blocks` has not: it
     returns a new block to fill, or None to refuse the stream as QEMU does. `blocks` grows by
     such blocks. With `ignore_shared` the table tells guest addresses, and shared files must not
-    be sent. With `file` (mapped-ram) RAM is not in the stream but beside it.
+    be sent. With `file` (mapped-ram) RAM is not in the stream but beside it. With `vectors` runs
+    are found and copied by numpy; without, long ones may be read in place.
     """
 
     def __init__(
@@ -70,6 +68,7 @@ class RamLoader:
         ignore_shared: bool = False,
         unknown: Callable[[str, int], RamBlock | None] | None = None,
         file: MappedFile | None = None,
+        vectors: Vectors | None = None,
     ) -> None:
         self.blocks = list(blocks)
         self._ignore_shared = ignore_shared
@@ -83,11 +82,10 @@ class RamLoader:
         self._words: Words | None = None
         self._reach = MOST_PAGES  # pages that are guessed about at once
         self._window = _FEW
+        self._vectors = vectors
         self._pages_alike, self._zeros_alike = pages_alike, zeros_alike
         self._most_zeros = MOST_ZEROS
-        if sum(block.size for block in self.blocks) > _LARGE:
-            bring_numpy()
-            vectors = Vectors()
+        if vectors is not None:
             self._pages_alike, self._zeros_alike = vectors.pages_alike, vectors.zeros_alike
             self._most_zeros = MOST_ZEROS_LARGE
 
@@ -119,7 +117,7 @@ class RamLoader:
 
     def in_place(self, source: Source) -> InPlace | None:
         """Where to read the next bytes into, if they are likely to be a run of pages."""
-        if not self._awaits_page or self._block is None:
+        if not self._awaits_page or self._block is None or self._vectors is not None:
             return None
         long = self._pages_from >= 0 and self._next - self._pages_from >= _LONG_RUN
         if not long or not InPlace.is_worth_it(self._block, self._next):
@@ -250,8 +248,9 @@ class RamLoader:
 
     def _wait_for_a_page(self, source: Source) -> Parse[None]:
         """Wait where nothing of the next page is consumed, so that it may be read in place."""
-        expected = be64(self._next | PAGE | CONTINUE)
         while source.available() < PAGE_RECORD and not source.ended:
+            # Pages that were read in place meanwhile have moved what comes next.
+            expected = be64(self._next | PAGE | CONTINUE)
             if not expected.startswith(source.glance(len(expected))):
                 return
             self._awaits_page = True
@@ -272,10 +271,10 @@ class RamLoader:
         else:
             return False
         whole = min((len(head) - pos) // stride, (block.size - address) // PAGE_SIZE, most)
-        if self._window < _DENSE <= whole:
+        if self._window < DENSE <= whole:
             # Many together may come in huge pages, but not where a small one is already.
-            ahead = pos + (_DENSE - 1) * stride
-            if head[ahead : ahead + 8] == be64(word + (_DENSE - 1) * PAGE_SIZE):
+            ahead = pos + (DENSE - 1) * stride
+            if head[ahead : ahead + 8] == be64(word + (DENSE - 1) * PAGE_SIZE):
                 self._window = most
         limit = min(whole, self._window)
         if limit > 1 and head[pos + stride : pos + stride + 8] != be64(word + PAGE_SIZE):
@@ -287,12 +286,24 @@ class RamLoader:
             min(self._window * 8, MOST_ZEROS_LARGE) if count == limit and count > 1 else _FEW
         )
         if flags & PAGE:
-            _put_pages(block, address, head[pos : pos + count * PAGE_RECORD])
+            self._put_pages(block, address, head[pos : pos + count * PAGE_RECORD])
         else:
             block.clear(address, count * PAGE_SIZE)
         self._passed(address, count, data=bool(flags & PAGE))
         source.pos = pos + stride * count
         return True
+
+    def _put_pages(self, block: RamBlock, address: int, records: memoryview) -> None:
+        count = len(records) // PAGE_RECORD
+        if self._vectors is not None and block.is_memory:
+            self._vectors.put_pages(block, address, records)
+        else:
+            pages = [records[i : i + PAGE_SIZE] for i in range(8, len(records), PAGE_RECORD)]
+            try:
+                block.put_pages(address, pages)
+            except OSError as error:
+                raise LoadError(error.errno or errno.EIO) from None
+        block.mark(address, count * PAGE_SIZE)
 
     def _passed(self, address: int, count: int, *, data: bool) -> None:
         """Note that so many pages from `address` on are done."""
@@ -301,16 +312,6 @@ class RamLoader:
         elif self._pages_from < 0 or address != self._next:
             self._pages_from = address
         self._next = address + count * PAGE_SIZE
-
-
-def _put_pages(block: RamBlock, address: int, records: memoryview) -> None:
-    pages = [records[i : i + PAGE_SIZE] for i in range(8, len(records), PAGE_RECORD)]
-    count = len(pages)
-    try:
-        block.put_pages(address, pages)
-    except OSError as error:
-        raise LoadError(error.errno or errno.EIO) from None
-    block.mark(address, count * PAGE_SIZE)
 
 
 def _resize(block: RamBlock, length: int) -> None:

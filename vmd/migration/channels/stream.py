@@ -10,7 +10,9 @@ import _thread
 import os
 import select
 import stat
+from bisect import bisect_right
 from contextlib import suppress
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
-MOMENT_MS = 1
 IOV_MAX = 1024
 MOMENT_MS = 1
+FEW = 128  # buffers offered to one read: a socket rarely fills more, and each one costs
 SHUT_RDWR = 2
 
 
@@ -119,15 +121,6 @@ def write_all(buffers: Sequence[Buffer], writev: Callable[[list[memoryview]], in
     return total
 
 
-def _behind(buffers: list[memoryview], count: int) -> list[memoryview]:
-    """What `count` bytes leave of the buffers."""
-    for i, buffer in enumerate(buffers):
-        if count < len(buffer):
-            return [buffer[count:], *buffers[i + 1 :]]
-        count -= len(buffer)
-    return []
-
-
 class OutgoingStream:
     """A stream on its way out.
 
@@ -221,11 +214,20 @@ class IncomingStream:
         Where reading fails the stream ends: to QEMU's loader the two are the same. For many
         buffers it is waited a moment for more: with each call come a few pages only.
         """
-        total = count = self._read_some(buffers, None)
-        while count and len(buffers) > 1:
-            buffers = _behind(buffers, count)
-            count = self._read_some(buffers, MOMENT_MS) if buffers else 0
+        if len(buffers) == 1:
+            return self._read_some(buffers, None)
+        total = at = begun = 0  # the next buffer, and how much of it is filled
+        while at < len(buffers):
+            some = buffers[at : at + FEW]
+            some[0] = some[0][begun:]
+            count = self._read_some(some, MOMENT_MS if total else None)
+            if not count:
+                break
             total += count
+            ends = list(accumulate(map(len, some)))
+            full = bisect_right(ends, count)
+            begun = count - ends[full - 1] if full else begun + count
+            at += full
         return total
 
     def _read_some(self, buffers: list[memoryview], most_ms: int | None) -> int:
