@@ -83,7 +83,7 @@ def without_what_is_lacking(expected: list[str], transcript: list[str]) -> list[
 
 
 def record(words: list[str]) -> None:
-    """Ask the installed QEMU, and write its answers down."""
+    """Ask the installed QEMU, and write its answers down, but not where a wait was in vain."""
     qemu = find_qemu()
     if qemu is None:
         raise SystemExit("qemu-system-x86_64 is not installed: nothing to record from")
@@ -93,9 +93,12 @@ def record(words: list[str]) -> None:
         path = ANSWERS / f"{subject}.json"
         known = json.loads(path.read_text()) if path.exists() else {}
         for question in (q for q in wanted if q.subject == subject):
-            known[question.name] = play(question, qemu)
-            stuck = known[question.name][-1:][0].startswith("# STUCK")
-            print("STUCK" if stuck else "ok   ", question.title, flush=True)
+            transcript = play(question, qemu)
+            # Kept, it would be an answer that a vmd which gets stuck as well agrees with.
+            stuck = transcript[-1].startswith("# STUCK")
+            if not stuck:
+                known[question.name] = transcript
+            print(f"{transcript[-1]}:" if stuck else "ok   ", question.title, flush=True)
         names = [question.name for question in everything if question.subject == subject]
         answers = {name: known[name] for name in names if name in known}
         path.write_text(json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
