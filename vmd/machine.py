@@ -71,6 +71,7 @@ class Machine:
     ) -> None:
         self.board = setup.board
         self.name = setup.name
+        self.debug_threads = setup.debug_threads
         self.uuid = setup.uuid
         self.cpus = setup.cpus
         self.cpu_model = setup.cpu_model

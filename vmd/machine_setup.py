@@ -34,6 +34,7 @@ class MachineSetup:
     def __init__(self, board: Board) -> None:
         self.board = board
         self.name: str | None = None
+        self.debug_threads = False  # threads have names
         self.uuid: str | None = None
         self.cpus = 1
         self.cpu_model = "qemu64"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         backends: dict[str, MemoryBackend]
         objects: dict[str, UserObject]
         all_blocks: list[RamBlock]
+        debug_threads: bool
 
 
 def add_object(owner: ObjectOwner, options: dict[str, object]) -> None:
@@ -50,7 +51,9 @@ def add_object(owner: ObjectOwner, options: dict[str, object]) -> None:
     else:
         from vmd.devices.objects import create_object
 
-        owner.objects[name] = create_object(options, owner.objects)
+        owner.objects[name] = create_object(
+            options, owner.objects, named_threads=owner.debug_threads
+        )
 
 
 def delete_object(machine: Machine, name: str) -> None:

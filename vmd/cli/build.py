@@ -47,6 +47,7 @@ def begin_machine(
     board = boards.find(config.machine)
     setup = MachineSetup(board)
     setup.name = config.name
+    setup.debug_threads = config.debug_threads
     setup.uuid = config.uuid
     setup.cpus = config.smp.cpus
     setup.topology = config.smp

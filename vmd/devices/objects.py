@@ -39,19 +39,20 @@ class IOThread:
     pool that do not fit each other are kept, as QEMU keeps them.
     """
 
-    __slots__ = ("_end", "id", "parameters", "thread_id")
+    __slots__ = ("_thread", "id", "parameters")
     qom_type = "iothread"
 
-    def __init__(self, options: Mapping[str, object]) -> None:
-        import threading
+    def __init__(self, options: Mapping[str, object], *, named: bool) -> None:
+        from vmd.sleeper import Sleeper
 
         self.id = str(options["id"])
         self.parameters = IOTHREAD_DEFAULTS | judge_iothread(options)
         self._check_pool()
-        self._end = threading.Event()
-        thread = threading.Thread(target=self._end.wait, name=f"IO {self.id}", daemon=True)
-        thread.start()
-        self.thread_id = thread.native_id or 0
+        self._thread = Sleeper(f"IO {self.id}" if named else None)
+
+    @property
+    def thread_id(self) -> int:
+        return self._thread.number
 
     def set(self, name: str, value: object) -> None:
         self.parameters |= judge_iothread({name: value})
@@ -73,7 +74,7 @@ class IOThread:
         return {name: made(name) for name in IOTHREAD_DEFAULTS}
 
     def close(self) -> None:
-        self._end.set()
+        self._thread.close()
 
 
 def judge_iothread(options: Mapping[str, object]) -> dict[str, int]:
@@ -178,12 +179,17 @@ class Rng:
 UserObject = IOThread | Secret | Rng
 
 
-def create_object(options: Mapping[str, object], others: Mapping[str, UserObject]) -> UserObject:
-    """The object that checked ObjectOptions describe, beside `others`; QmpError as QEMU says it."""
+def create_object(
+    options: Mapping[str, object], others: Mapping[str, UserObject], *, named_threads: bool = False
+) -> UserObject:
+    """The object that checked ObjectOptions describe, beside `others`; QmpError as QEMU says it.
+
+    `named_threads`: its thread, if it has one, is called after it.
+    """
     kind = options["qom-type"]
     if kind == "secret":
         return Secret(options, others)
-    return IOThread(options) if kind == "iothread" else Rng(options)
+    return IOThread(options, named=named_threads) if kind == "iothread" else Rng(options)
 
 
 def _wrapping_key(name: str, others: Mapping[str, UserObject]) -> bytes:

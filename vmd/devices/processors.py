@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vmd.devices.bus import Device
     from vmd.devices.topology import Topology
     from vmd.machine import Machine
+    from vmd.sleeper import Sleeper
 
 _LEVELS = ("socket", "die", "module", "core", "thread")
 
@@ -23,30 +24,25 @@ _LEVELS = ("socket", "die", "module", "core", "thread")
 class Processor:
     """One CPU: where it is in the tree, and its thread, there from the first question on."""
 
-    __slots__ = ("_end", "_name", "_thread_id", "device", "path")
+    __slots__ = ("_name", "_thread", "device", "path")
 
-    def __init__(self, name: str, path: str, device: Device | None = None) -> None:
+    def __init__(self, name: str | None, path: str, device: Device | None = None) -> None:
         self._name = name  # of the thread
         self.path = path
         self.device = device  # None for those of the start
-        self._end: Any = None
-        self._thread_id = 0
+        self._thread: Sleeper | None = None
 
     @property
     def thread_id(self) -> int:
-        """The host's number of a thread that sleeps: to be pinned and measured."""
-        if self._end is None:
-            import threading
+        if self._thread is None:
+            from vmd.sleeper import Sleeper
 
-            self._end = threading.Event()
-            thread = threading.Thread(target=self._end.wait, name=self._name, daemon=True)
-            thread.start()
-            self._thread_id = thread.native_id or 0
-        return self._thread_id
+            self._thread = Sleeper(self._name)
+        return self._thread.number
 
     def close(self) -> None:
-        if self._end is not None:
-            self._end.set()
+        if self._thread is not None:
+            self._thread.close()
 
 
 class Processors:
@@ -57,12 +53,13 @@ class Processors:
 
         count = machine.cpus if machine.board.has_cpus else 0
         self._accelerator = "TCG" if machine.kvm is None else "KVM"
+        self._named = machine.debug_threads
         self.by_index = {
             index: Processor(self._name(index), cpu_path(index)) for index in range(count)
         }
 
-    def _name(self, index: int) -> str:
-        return f"CPU {index}/{self._accelerator}"
+    def _name(self, index: int) -> str | None:
+        return f"CPU {index}/{self._accelerator}" if self._named else None
 
     def add(self, device: Device) -> None:
         """A device that `check` has let through is there."""

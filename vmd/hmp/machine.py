@@ -138,7 +138,7 @@ def info_balloon(machine: Machine, hmp: Hmp) -> None:
 
 
 def info_vm_generation_id(machine: Machine, hmp: Hmp) -> None:
-    commands.query_vm_generation_id(machine)
+    hmp.print(f"{commands.query_vm_generation_id(machine)['guid']}\n")
 
 
 def info_mice(machine: Machine, hmp: Hmp) -> None:

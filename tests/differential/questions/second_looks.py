@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.differential.scenes import NONE, leave
@@ -166,12 +167,30 @@ def ports_that_are_listened_to(stage: Stage) -> None:
     leave(machine)
 
 
+def threads_that_have_names(stage: Stage) -> None:
+    def names(told: list[dict[str, Any]]) -> list[str]:
+        place = f"/proc/{machine.process.pid}/task"
+        shown = [Path(place, str(each["thread-id"]), "comm").read_text() for each in told]
+        return [name if name[:3] in ("CPU", "IO ") else "as the program" for name in shown]
+
+    words = "-smp 2 -object iothread,id=io3456789012 -object iothread,id=io34567890123"
+    machine = stage.start(f"{PC} -name debug-threads=on {words}")
+    machine.qmp.execute("query-cpus-fast", view=names)
+    machine.qmp.execute("query-iothreads", view=names)
+    machine.qmp.execute("object-add", {"qom-type": "iothread", "id": "later"})
+    machine.qmp.execute("query-iothreads", view=names)
+    leave(machine)
+
+
 def the_machines_generation(stage: Stage) -> None:
     guid = "324E6EAF-d1d1-4bf6-bf41-b9bb6c91fb87"
     for device in ("", f"-device vmgenid,guid={guid},id=g", "-device vmgenid,guid=auto,id=g"):
         machine = stage.start(f"{PC} {device}")
         view = (lambda told: len(told["guid"])) if "auto" in device else (lambda told: told)
         machine.qmp.execute("query-vm-generation-id", view=view)
+        if "auto" not in device:
+            line = {"command-line": "info vm-generation-id"}
+            machine.qmp.execute("human-monitor-command", line)
         if device:
             place = {"path": "/machine/peripheral/g", "property": "guid"}
             machine.qmp.execute("qom-get", place, view=len)
