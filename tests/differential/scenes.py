@@ -93,9 +93,11 @@ def ram_full_of_data(stage: Stage) -> None:
         ram.truncate(16 << 20)
 
 
-def qcow2(path: Path, size: int, backing: str = "") -> None:
-    """An empty image."""
-    extension = struct.pack(">II8sII", 0xE2792ACA, 3, b"raw", 0, 0) if backing else bytes(8)
+def qcow2(path: Path, size: int, backing: str = "", form: str = "raw") -> None:
+    """An empty image; `form` is what it says of the one that it is based on."""
+    extension = bytes(8)
+    if backing and form:
+        extension = struct.pack(">II8sII", 0xE2792ACA, len(form), form.encode(), 0, 0)
     name_at = 104 + len(extension) if backing else 0
     header = struct.pack(
         ">4sIQIIQIIQQIIQQQQII",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.differential.scenes import qcow2
 from tests.differential.stage import find_vmd, stage
 from vmd.devices.objects import Secret, create_object
 
@@ -59,6 +60,14 @@ def test_a_fifo_that_nobody_writes_is_no_image(machine: Machine) -> None:
         machine, "blockdev-add", driver="file", node_name="n", filename="fifo", read_only=True
     )
     assert told == "'file' driver requires 'fifo' to be a regular file"
+
+
+def test_an_image_that_is_based_on_itself_is_refused(scene: Stage, machine: Machine) -> None:
+    qcow2(scene.file("image"), 1 << 20, "image", "qcow2")
+    file = {"driver": "file", "filename": "image"}
+    told = refusal(machine, "blockdev-add", driver="qcow2", node_name="n", file=file)
+    assert told.endswith("Could not open backing file: there are too many")
+    assert machine.qmp.execute("query-named-block-nodes") == []
 
 
 def test_a_secret_comes_soon_and_is_short(machine: Machine) -> None:

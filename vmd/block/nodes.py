@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _NAME = r"[a-zA-Z][a-zA-Z0-9_.-]{0,30}"
 _GIB = 1 << 30
 _MOST_TABLE = 1 << 20
+_MOST_NESTED = 150  # QEMU goes on with one that is based on itself until it has no descriptors
 DRIVERS = ("file", "raw", "qcow2", "null-co", "null-aio")
 _TOLD_OF_NULL = ("read-zeroes", "driver", "size")
 
@@ -159,6 +160,7 @@ class Nodes:
         self._begin_active = begin_active
         self.by_name: dict[str, Node] = {}
         self._count = 0
+        self._nested = 0  # how many images are being opened, each for the one that is based on it
 
     def activate(self, active: bool) -> None:
         """All images are this machine's from now on, or another's."""
@@ -188,7 +190,7 @@ class Nodes:
         of_device = "host_device" if _is_device(filename) else "file"
         bottom = {"driver": of_device, "filename": filename, "read-only": read_only}
         file = self._make(bottom)
-        found = driver or ("qcow2" if file.read(0, 4) == image.MAGIC else "raw")
+        found = driver or _probed(file)
         if found == "file":
             return file
         top = {"driver": found, "file": file.name, "read-only": read_only}
@@ -255,14 +257,18 @@ class Nodes:
         node.active = self._begin_active()
         try:
             self._open(node, options)
+            # A node is there before what it is based on.
+            self.by_name[name] = node
+            if node.header is not None:
+                self._open_backing(node, node.header, options)
         except BaseException:
+            self.by_name.pop(name, None)
             node.close()
             for child in (node.file, node.backing):
                 if child is not None:
                     child.parents.remove(node)
                     self.release(child)
             raise
-        self.by_name[name] = node
         return node
 
     def _open(self, node: Node, options: Mapping[str, Any]) -> None:
@@ -282,26 +288,40 @@ class Nodes:
                 node.file.read_only and bool(options.get("auto-read-only", False))
             )
             if node.driver == "qcow2":
-                self._open_qcow2(node, options)
+                node.header = image.parse_qcow2(node.read(0, image.READ_SIZE))
+                node.virtual_size = node.header.size
 
-    def _open_qcow2(self, node: Node, options: Mapping[str, Any]) -> None:
-        node.header = image.parse_qcow2(node.read(0, image.READ_SIZE))
-        node.virtual_size = node.header.size
-        if "backing" not in options and node.header.backing is not None:
-            backing = self._implied(node.header, node.filename)
-            node.backing = self._child(node, backing)
+    def _open_backing(self, node: Node, header: image.Qcow2, options: Mapping[str, Any]) -> None:
+        if "backing" not in options and header.backing is not None:
+            node.backing = self._backing(node, lambda: self._implied(header, node.filename))
         elif options.get("backing"):
-            node.backing = self._child(node, options["backing"])
-        elif node.header.backing is not None and node.file is not None:
+            node.backing = self._backing(node, lambda: options["backing"])
+        elif header.backing is not None and node.file is not None:
             # Its name alone would not lead to the same node.
             file = f'{{"driver": "{node.file.driver}", "filename": "{node.filename}"}}'
             node.filename = f'json:{{"backing": null, "driver": "qcow2", "file": {file}}}'
 
+    def _backing(self, node: Node, reference: Callable[[], object]) -> Node:
+        failed = "Could not open backing file: "
+        if self._nested >= _MOST_NESTED:
+            raise QmpError(f"{failed}there are too many")
+        self._nested += 1
+        try:
+            return self._child(node, reference())
+        except QmpError as error:
+            raise QmpError(failed + error.desc) from None
+        finally:
+            self._nested -= 1
+
     def _implied(self, header: image.Qcow2, filename: str) -> dict[str, Any]:
         """The node that an image says it is based on."""
         path = os.path.join(os.path.dirname(filename), str(header.backing))
-        file = {"driver": "file", "filename": path, "read-only": True}
-        return {"driver": header.backing_format or "raw", "file": file, "read-only": True}
+        file: Any = {"driver": "file", "filename": path, "read-only": True}
+        driver = header.backing_format
+        if driver is None:
+            opened = self._make(file)
+            driver, file = _probed(opened), opened.name
+        return {"driver": driver, "file": file, "read-only": True}
 
     def _child(self, parent: Node | Loan, reference: object) -> Node:
         if isinstance(reference, str):
@@ -320,6 +340,11 @@ class Nodes:
     def _own_name(self) -> str:
         self._count += 1
         return f"#block{self._count:03d}"
+
+
+def _probed(file: Node) -> str:
+    """The format that the first bytes tell."""
+    return "qcow2" if file.read(0, 4) == image.MAGIC else "raw"
 
 
 def _is_device(path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.differential.scenes import MIB, NONE, Q35, images, leave
+from tests.differential.scenes import MIB, NONE, Q35, images, leave, qcow2
 
 if TYPE_CHECKING:
     from tests.differential.stage import Machine, Stage
@@ -33,6 +33,38 @@ def drives_of_a_guest(stage: Stage) -> None:
     ask(machine, "query-blockstats", query_nodes=True)
     ask(machine, "blockdev-del", node_name="f2")
     leave(machine)
+
+
+def images_based_on_others(stage: Stage) -> None:
+    images(stage)
+    for name, below, form in (
+        ("two", "c.qcow2", ""),
+        ("three", "two", "qcow2"),
+        ("raw", "a.img", ""),
+        ("gone", "nowhere", ""),
+        ("higher", "gone", "qcow2"),
+    ):
+        qcow2(stage.file(name), 8 * MIB, below, form)
+    machine = stage.start(NONE)
+
+    def add(name: str, **more: object) -> None:
+        node = {"driver": "qcow2", "node-name": "t", "read-only": True}
+        file = {"driver": "file", "filename": name}
+        machine.qmp.execute("blockdev-add", {**node, "file": file, **more})
+
+    for name in ("three", "raw", "gone", "higher"):
+        add(name)
+        machine.qmp.execute("query-named-block-nodes", view=_chain)
+        ask(machine, "blockdev-del", node_name="t")
+    add("two", backing="zz")
+    add("two", backing={"driver": "raw", "file": {"driver": "file", "filename": "nowhere"}})
+    machine.qmp.execute("query-named-block-nodes")
+    leave(machine)
+
+
+def _chain(nodes: list[dict[str, Any]]) -> list[tuple[object, ...]]:
+    names = ("drv", "file", "backing_file", "backing_file_depth")
+    return [tuple(node.get(name) for name in names) for node in nodes]
 
 
 def nodes_that_come_and_go(stage: Stage) -> None:
