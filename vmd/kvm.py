@@ -37,10 +37,12 @@ class Limits(NamedTuple):
 class Kvm(NamedTuple):
     """The accelerator of a machine: who has the interrupt controllers ("on", "off" or "split": the
     kernel, nobody there, or the CPUs' own alone), and the device, None where it is only said to be.
+    `ring`: pages of each CPU's dirty ring, 0 where there is none.
     """
 
     irqchip: str
     device: str | None
+    ring: int = 0
 
 
 def look(device: str) -> Limits:

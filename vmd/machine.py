@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from vmd.jobs import Jobs
     from vmd.machine_setup import MachineSetup
     from vmd.memory import RamBlock
+    from vmd.migration.dirty_limit import DirtyLimits
     from vmd.vnc.server import Server as VncServer
 
 RAM_OFFSET_ALIGN = 64 << 12
@@ -327,6 +328,8 @@ class Machine:
             self.jobs.abandon()
         if "announcements" in self.__dict__:
             self.announcements.end()
+        if self.dirty_limits is not None:
+            self.dirty_limits.abandon()
         self.guest.stop()
         self._on_exit(code)
 
@@ -378,6 +381,15 @@ class Machine:
         from vmd.devices.host_cpu import host_cpu
 
         return host_cpu(self.kvm.device)
+
+    @cached_property
+    def dirty_limits(self) -> DirtyLimits | None:
+        """What CPUs may dirty, if the accelerator has rings that tell what they do."""
+        if self.kvm is None or not self.kvm.ring:
+            return None
+        from vmd.migration.dirty_limit import DirtyLimits
+
+        return DirtyLimits(self, self.migration.options, self.kvm.ring)
 
     @cached_property
     def announcements(self) -> Announcements:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmd.events import Event
+    from vmd.kvm import Kvm
 
 PAGE = 4096
 SECOND = 1_000_000_000
@@ -55,6 +56,7 @@ class Subject:
         incoming: bool = False,
         paused: bool = False,
         guest: GuestOptions | None = None,
+        kvm: Kvm | None = None,
     ) -> None:
         self._happened = asyncio.Event()
         self.clock = ImpatientClock(self._happened.set)
@@ -65,6 +67,7 @@ class Subject:
         self.block = block or RamBlock.anonymous(setup.board.default_ram_id, size)
         setup.main_ram = setup.ram_blocks = [self.block]
         setup.all_blocks = [self.block]
+        setup.kvm = kvm
         setup.incoming = incoming
         setup.autostart = not paused
         self.machine = Machine(

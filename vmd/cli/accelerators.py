@@ -173,7 +173,7 @@ def _has_kvm(config: Config, report: Report, where: str, asked: dict[str, object
         return False
     irqchip = str(asked.get("kernel-irqchip", "on"))
     simulated = config.kvm == "on"
-    config.kvm_accel = Kvm(irqchip, None if simulated else device)
+    config.kvm_accel = Kvm(irqchip, None if simulated else device, ring)
     return True
 
 

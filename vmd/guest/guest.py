@@ -68,7 +68,7 @@ class Guest:
         self._console: Console | None = None
         self._started = False
         self._halted = False
-        self.throttle_percentage = 0
+        self.throttle_percentage = self.brake_percentage = 0
         self.program: Program | None = None
         self._life: Life | None = None  # what was asked for beside the program's own
         self._words = self._judge(options)
@@ -164,6 +164,12 @@ class Guest:
             self.throttle_percentage = percentage
             self._arrange()
 
+    def brake(self, percentage: int) -> None:
+        """Likewise, besides, for filling a dirty ring too fast."""
+        if percentage != self.brake_percentage:
+            self.brake_percentage = percentage
+            self._arrange()
+
     @property
     def restarts_on_wakeup(self) -> bool:
         """Whether waking from suspend makes this guest begin anew."""
@@ -236,7 +242,8 @@ class Guest:
         if self._started and self.program is not None and self._ram is not None:
             interval = self.program.interval_ns(self._ram)
             if interval is not None:
-                stretched = interval * 100 // (100 - self.throttle_percentage)
+                runs = (100 - self.throttle_percentage) * (100 - self.brake_percentage)
+                stretched = interval * 10_000 // runs
                 self._timer = self._clock.call_later(stretched, self._tick)
 
     def _tick(self) -> None:

@@ -41,6 +41,8 @@ def info_dirty_rate(machine: Machine, hmp: Hmp) -> None:
     hmp.print(f"Period: {told['calc-time']} (sec)\nMode: {told['mode']}\n")
     rate = f"{told['dirty-rate']} (MB/s)" if "dirty-rate" in told else "(not ready)"
     hmp.print(f"Dirty rate: {rate}\n")
+    for cpu in told.get("vcpu-dirty-rate", ()):
+        hmp.print(f"vcpu[{cpu['id']}], Dirty rate: {cpu['dirty-rate']} (MB/s)\n")
 
 
 def set_vcpu_dirty_limit(

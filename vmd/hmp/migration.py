@@ -144,6 +144,9 @@ def info_migrate(machine: Machine, hmp: Hmp) -> None:
         _print_xbzrle(info["xbzrle-cache"], hmp)
     if "cpu-throttle-percentage" in info:
         hmp.print(f"cpu throttle percentage: {info['cpu-throttle-percentage']}\n")
+    if "dirty-limit-ring-full-time" in info:
+        hmp.print(f"dirty-limit throttle time: {info['dirty-limit-throttle-time-per-round']} us\n")
+        hmp.print(f"dirty-limit ring full time: {info['dirty-limit-ring-full-time']} us\n")
     if "socket-address" in info:
         hmp.print("socket address: [\n")
         for listener in info["socket-address"]:

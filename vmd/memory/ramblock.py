@@ -59,7 +59,7 @@ class RamBlock:
         "_huge",
         "_log",
         "_map",
-        "_meter",
+        "_meters",
         "_touched",
         "fd",
         "file_offset",
@@ -122,7 +122,7 @@ class RamBlock:
         self.view = memoryview(self._map)
         self.pending: PendingPages | None = None
         self._log: DirtyLog | None = None
-        self._meter: DirtyLog | None = None
+        self._meters: tuple[DirtyLog, ...] = ()
         # What a private mapping holds is in no file that could be asked for its holes.
         self._touched: DirtyLog | None = DirtyLog() if private_mapping else None
         self._huge: set[int] = set()
@@ -283,8 +283,8 @@ class RamBlock:
     def _log_dirty(self, offset: int, length: int) -> None:
         if self._log is not None and length > 0:
             self._log.mark(*_pages(offset, length))
-        if self._meter is not None and length > 0:
-            self._meter.mark(*_pages(offset, length))
+        for meter in self._meters if length > 0 else ():
+            meter.mark(*_pages(offset, length))
 
     def start_dirty_log(self) -> None:
         """Begin to log writes; all pages are pending."""
@@ -301,14 +301,16 @@ class RamBlock:
         self._log = None
         self.pending = None
 
-    def start_meter(self) -> None:
-        """Begin to count pages that are written, whatever the dirty log is used for."""
-        self._meter = DirtyLog()
+    def start_meter(self) -> DirtyLog:
+        """Begin to count pages that are written, whatever else is logged or counted."""
+        meter = DirtyLog()
+        self._meters += (meter,)
+        return meter
 
-    def stop_meter(self) -> int:
-        """How many pages were written since the meter was started."""
-        meter, self._meter = self._meter, None
-        return meter.count() if meter is not None else 0
+    def stop_meter(self, meter: DirtyLog) -> int:
+        """How many pages were written since that meter was started."""
+        self._meters = tuple(other for other in self._meters if other is not meter)
+        return meter.count()
 
     def madvise(self, advice: int, offset: int = 0, length: int | None = None) -> None:
         """madvise(2) on the mapping; OSError as it says."""
@@ -323,7 +325,7 @@ class RamBlock:
     def close(self) -> None:
         """Unmap and close; a view still held by someone keeps the mapping until it goes."""
         self.stop_dirty_log()
-        self._meter = None
+        self._meters = ()
         with suppress(BufferError):
             self.view.release()
             self._map.close()

@@ -49,7 +49,7 @@ class Migration:
 
     def __init__(self, vm: Vm, *, incoming: bool) -> None:
         self._vm = vm
-        self.options = MigrationOptions()
+        self.options = MigrationOptions(has_dirty_ring=vm.kvm is not None and vm.kvm.ring > 0)
         self._carried: list[CarriedSection] = []
         self._outgoing: Outgoing | None = None
         self._incoming = Incoming(vm, self.options, self._carried, self._announce)
@@ -124,6 +124,8 @@ class Migration:
         """Stop sending; without a migration nothing happens."""
         if self._outgoing is not None:
             self._outgoing.cancel()
+        if self.options.is_on("dirty-limit") and self._vm.dirty_limits is not None:
+            self._vm.dirty_limits.cancel()
 
     def go_on(self, state: str) -> None:
         """`migrate-continue`: leave the status that the client believes to be current."""
@@ -181,6 +183,8 @@ class Migration:
                 info["xbzrle-cache"] = outgoing.xbzrle.query(cache_size)
             if percentage := self._vm.guest.throttle_percentage:
                 info["cpu-throttle-percentage"] = percentage
+            if self.options.is_on("dirty-limit") and self._vm.dirty_limits is not None:
+                info |= self._vm.dirty_limits.figures()
         return info
 
     async def settled(self) -> None:
@@ -203,7 +207,8 @@ class Migration:
         """How fast the guest dirties its RAM, for those who ask."""
         from vmd.migration.dirty_rate import DirtyRate
 
-        return DirtyRate(lambda: self._vm.ram_blocks, self._vm.clock)
+        has_ring = self._vm.dirty_limits is not None
+        return DirtyRate(lambda: self._vm.ram_blocks, self._vm.clock, has_ring=has_ring)
 
     def abandon(self) -> None:
         """The process ends. A thread that still waits for a disk is left to it."""

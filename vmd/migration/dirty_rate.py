@@ -4,9 +4,9 @@ Theory: a measurement is begun by a command, lasts as long as that said, and lea
 stands until the next one; only one goes on at a time.
 
 Two ways are there. `page-sampling` remembers what is in some pages of each block, here and there,
-and looks again later; `dirty-bitmap` counts the pages that were written meanwhile. `dirty-ring`
-needs an accelerator that has one. Formulas and texts observed from migration/dirtyrate.c; under
-TCG QEMU's dirty-bitmap never sees a write, here it does.
+and looks again later; `dirty-bitmap`, or `dirty-ring` where the accelerator has one, counts the
+pages that were written meanwhile. Formulas and texts observed from migration/dirtyrate.c; under TCG
+QEMU's dirty-bitmap never sees a write, here it does.
 """
 
 from __future__ import annotations
@@ -62,9 +62,12 @@ class DirtyRate:
     epoch. `rate` is in MiB a second, -1 where no block was large enough for a sample.
     """
 
-    def __init__(self, blocks: Callable[[], list[RamBlock]], clock: Clock) -> None:
+    def __init__(
+        self, blocks: Callable[[], list[RamBlock]], clock: Clock, *, has_ring: bool
+    ) -> None:
         self._blocks = blocks
         self._clock = clock
+        self._has_ring = has_ring
         self._task: asyncio.Task[None] | None = None
         self._abandoned = False
         self.looks_at_memory = False
@@ -86,13 +89,13 @@ class DirtyRate:
             raise QmpError("sample-pages is used only in page-sampling mode")
         if samples is not None and not _LEAST_SAMPLES <= samples <= _MOST_SAMPLES:
             raise QmpError(f"sample-pages is out of range[{_LEAST_SAMPLES}, {_MOST_SAMPLES}].")
-        if mode == DIRTY_RING:
-            raise QmpError("mode dirty-ring is not enabled, use other method instead.")
+        if mode == (DIRTY_BITMAP if self._has_ring else DIRTY_RING):
+            raise QmpError(f"mode {mode} is not enabled, use other method instead.")
         self._step(Status.MEASURING)
         self.mode, self.period_ms, self.rate = mode, period_ms, 0
         self.samples = DEFAULT_SAMPLES if samples is None else samples
         self.started_s = self._clock.wall_ns() // SECOND_NS
-        measure = self._count_written if mode == DIRTY_BITMAP else self._sample
+        measure = self._sample if mode == PAGE_SAMPLING else self._count_written
         self._task = asyncio.get_running_loop().create_task(measure())
 
     def abandon(self) -> None:
@@ -107,13 +110,11 @@ class DirtyRate:
 
     async def _count_written(self) -> None:
         begun = self._clock.now_ns()
-        blocks = self._blocks()
-        for block in blocks:
-            block.start_meter()
+        meters = [(block, block.start_meter()) for block in self._blocks()]
         try:
             await self._clock.sleep(self.period_ms * MS)
         finally:
-            written = sum([block.stop_meter() for block in blocks])
+            written = sum([block.stop_meter(meter) for block, meter in meters])
         self.period_ms = self._elapsed_ms(begun)
         self.rate = (written << PAGE_BITS >> _MIB_BITS) * 1000 // self.period_ms
         self._step(Status.MEASURED)

@@ -72,7 +72,7 @@ class RamFlow:
         self._pages_before = 0  # sent up to the last measuring period
         self._channel = channel
         self._dirt = DirtRate(vm.clock, stats)
-        self._throttle = Throttle(vm.clock, options, stats, vm.guest)
+        self._throttle = Throttle(vm.clock, options, stats, vm.guest, vm.dirty_limits)
         self.window = RateWindow(vm.clock, options, stats)
         self._in_ram = False  # a write that fails now is one of RAM
         self._written = 0

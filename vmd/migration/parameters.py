@@ -137,7 +137,8 @@ CHECKED_LAST = (
 class MigrationOptions:
     """What `migrate-set-capabilities` and `migrate-set-parameters` have set on one machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_dirty_ring: bool = False) -> None:
+        self._has_dirty_ring = has_dirty_ring
         self.capabilities: dict[str, bool] = dict.fromkeys(CAPABILITIES, False)
         self.parameters: dict[str, object] = {name: row.default for name, row in PARAMETERS.items()}
 
@@ -161,9 +162,10 @@ class MigrationOptions:
             if wanted["auto-converge"]:
                 text = "dirty-limit conflicts with auto-converge either of then available currently"
                 raise QmpError(text)
-            raise QmpError(
-                "dirty-limit requires KVM with accelerator property 'dirty-ring-size' set"
-            )
+            if not self._has_dirty_ring:
+                raise QmpError(
+                    "dirty-limit requires KVM with accelerator property 'dirty-ring-size' set"
+                )
         for one, other, text in CONFLICTS:
             if wanted[one] and wanted[other]:
                 raise QmpError(text)

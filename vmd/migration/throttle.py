@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vmd.clock import Clock
     from vmd.guest.guest import Guest
+    from vmd.migration.dirty_limit import DirtyLimits
     from vmd.migration.parameters import MigrationOptions
     from vmd.migration.state import MigrationStats
 
@@ -25,12 +26,18 @@ class Throttle:
     """Holds one guest back for the time of one migration, if auto-converge wants that."""
 
     def __init__(
-        self, clock: Clock, options: MigrationOptions, stats: MigrationStats, guest: Guest
+        self,
+        clock: Clock,
+        options: MigrationOptions,
+        stats: MigrationStats,
+        guest: Guest,
+        limits: DirtyLimits | None = None,
     ) -> None:
         self._clock = clock
         self._options = options
         self._stats = stats
         self._guest = guest
+        self._limits = limits
         self._sent = 0
         self._too_high = 0
         self._looked_ns = clock.now_ns()
@@ -48,6 +55,8 @@ class Throttle:
             self._too_high = 0
             if self._options.is_on("auto-converge"):
                 self._slow_down(dirtied, tolerated)
+            elif self._options.is_on("dirty-limit") and self._limits is not None:
+                self._limits.set(self._options.number("vcpu-dirty-limit"))
 
     def _slow_down(self, dirtied: int, tolerated: int) -> None:
         now = self._guest.throttle_percentage

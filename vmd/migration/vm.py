@@ -9,11 +9,14 @@ if TYPE_CHECKING:
 
     from vmd.clock import Clock
     from vmd.devices.board import Board
+    from vmd.devices.topology import Topology
     from vmd.events import EventBus
     from vmd.fdset import FdSets
     from vmd.guest.guest import Guest
+    from vmd.kvm import Kvm
     from vmd.memory import RamBlock
     from vmd.migration.blockers import Blockers
+    from vmd.migration.dirty_limit import DirtyLimits
     from vmd.runstate import RunState, RunStateMachine
     from vmd.trace import Tracer
 
@@ -30,6 +33,8 @@ class Vm(Protocol):
 
     board: Board
     uuid: str | None
+    kvm: Kvm | None
+    topology: Topology
     properties: dict[str, object]
     autostart: bool
     has_default_nic: bool
@@ -42,6 +47,8 @@ class Vm(Protocol):
     blockers: Blockers
     tracer: Tracer
 
+    @property
+    def dirty_limits(self) -> DirtyLimits | None: ...
     @property
     def guest_time(self) -> GuestTime: ...
     def vm_start(self) -> None: ...

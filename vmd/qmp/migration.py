@@ -103,22 +103,42 @@ def query_dirty_rate(machine: Machine, calc_time_unit: str = "second") -> dict[s
         "start-time": rate.started_s,
         "calc-time": rate.period_ms // MS_IN[calc_time_unit],
         "calc-time-unit": calc_time_unit,
-        "sample-pages": 0 if measured and rate.mode == "dirty-bitmap" else rate.samples,
+        "sample-pages": 0 if measured and rate.mode != "page-sampling" else rate.samples,
         "mode": rate.mode,
     }
-    return {**told, "dirty-rate": rate.rate} if measured else told
+    if measured:
+        told["dirty-rate"] = rate.rate
+        if rate.mode == "dirty-ring":
+            told["vcpu-dirty-rate"] = [
+                {"id": cpu, "dirty-rate": 0 if cpu else rate.rate}  # of ours only the first writes
+                for cpu in range(machine.topology.cpus)
+            ]
+    return told
 
 
 def set_vcpu_dirty_limit(machine: Machine, dirty_rate: int, cpu_index: int | None = None) -> None:
-    raise QmpError(NO_DIRTY_RING)
+    if machine.dirty_limits is None:
+        raise QmpError(NO_DIRTY_RING)
+    machine.dirty_limits.check(cpu_index, migrating=machine.migration.under_way, deed="set")
+    if dirty_rate:
+        machine.dirty_limits.set(dirty_rate, cpu_index)
+    else:
+        machine.dirty_limits.cancel(cpu_index)
 
 
 def cancel_vcpu_dirty_limit(machine: Machine, cpu_index: int | None = None) -> None:
-    """Nothing is limited without a dirty ring, and to cancel nothing is all right."""
+    if machine.dirty_limits is not None:
+        migrating = machine.migration.under_way
+        machine.dirty_limits.check(cpu_index, migrating=migrating, deed="cancel")
+        machine.dirty_limits.cancel(cpu_index)
 
 
 def query_vcpu_dirty_limit(machine: Machine) -> list[dict[str, object]]:
-    return []
+    limits = machine.dirty_limits.query() if machine.dirty_limits is not None else []
+    return [
+        {"cpu-index": each.cpu, "limit-rate": each.limit, "current-rate": each.rate}
+        for each in limits
+    ]
 
 
 def query_migrationthreads(machine: Machine) -> list[dict[str, object]]:
