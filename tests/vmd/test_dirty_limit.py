@@ -93,7 +93,7 @@ async def test_dirty_limit_lets_a_migration_end_that_would_not(
     assert told["status"] == "completed"
 
 
-async def test_a_cancelled_migration_takes_its_limits_along(
+async def test_who_cancels_a_cancelled_migration_again_cancels_its_limits(
     subject: Subject, tmp_path: Path
 ) -> None:
     subject.fill()
@@ -105,6 +105,8 @@ async def test_a_cancelled_migration_takes_its_limits_along(
         limits_of(subject).check(None, migrating=True, deed="set")
     subject.migration.cancel()
     await subject.ended()
+    assert limits_of(subject).query() != []
+    subject.migration.cancel()
     assert limits_of(subject).query() == []
 
 

@@ -124,7 +124,9 @@ class Migration:
         """Stop sending; without a migration nothing happens."""
         if self._outgoing is not None:
             self._outgoing.cancel()
-        if self.options.is_on("dirty-limit") and self._vm.dirty_limits is not None:
+        # As in QEMU it takes a second call to take away the limits of a migration under way.
+        limited = self.options.is_on("dirty-limit") and not self.under_way
+        if limited and self._vm.dirty_limits is not None:
             self._vm.dirty_limits.cancel()
 
     def go_on(self, state: str) -> None:

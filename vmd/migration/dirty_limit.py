@@ -58,7 +58,7 @@ class DirtyLimits:
         """QmpError if there is no such CPU, or if a migration sets limits itself."""
         if cpu is not None and not 0 <= cpu < self._cpus:
             raise QmpError("incorrect cpu index specified")
-        if migrating and self._options.is_on("dirty-limit"):
+        if migrating and self._options.is_on("dirty-limit") and self._limits:
             raise QmpError(f"can't {deed} dirty page rate limit while migration is running")
 
     @property

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.differential.scenes import NONE, Q35, leave
+from tests.differential.scenes import NONE, Q35, capabilities, leave
 
 if TYPE_CHECKING:
     from tests.differential.stage import Machine, Stage
+
+
+RING = "-nodefaults -m 16 -accel kvm,dirty-ring-size=4096 -S"
 
 
 def _without_moment(told: dict[str, Any]) -> dict[str, Any]:
@@ -122,4 +125,62 @@ def limits_without_a_dirty_ring(stage: Stage) -> None:
 def threads_of_no_migration(stage: Stage) -> None:
     machine = stage.start(NONE)
     machine.qmp.execute("query-migrationthreads")
+    leave(machine)
+
+
+def limits_with_a_dirty_ring(stage: Stage) -> None:
+    two = f"-machine q35 -smp 2 -cpu qemu64,check=off {RING}"
+    for options in (f"-machine none {RING}", two):
+        machine = stage.start(options, human="pipe", kvm=True)
+        machine.qmp.execute("cancel-vcpu-dirty-limit", {"cpu-index": 7})
+        for index in (None, 0, 7, -1):
+            for rate in (0, 5, -1, 1 << 40):
+                arguments = {"dirty-rate": rate} | ({} if index is None else {"cpu-index": index})
+                machine.qmp.execute("set-vcpu-dirty-limit", arguments)
+                machine.qmp.execute("query-vcpu-dirty-limit")
+        machine.human.type("info vcpu_dirty_limit")
+        for index in (7, 0, None):
+            machine.qmp.execute(
+                "cancel-vcpu-dirty-limit", None if index is None else {"cpu-index": index}
+            )
+            machine.qmp.execute("query-vcpu-dirty-limit")
+        for line in (
+            *("set_vcpu_dirty_limit 5", "set_vcpu_dirty_limit 6 0", "set_vcpu_dirty_limit 5 9"),
+            *("set_vcpu_dirty_limit -1", "info vcpu_dirty_limit", "cancel_vcpu_dirty_limit 9"),
+            *("cancel_vcpu_dirty_limit 0", "info vcpu_dirty_limit", "cancel_vcpu_dirty_limit"),
+            "info vcpu_dirty_limit",
+        ):
+            machine.human.type(line)
+        machine.qmp.execute("calc-dirty-rate", {"calc-time": 1, "mode": "dirty-bitmap"})
+        for names in (("auto-converge", "dirty-limit"), ("dirty-limit",), ("auto-converge",)):
+            capabilities(machine, *names)
+        machine.qmp.execute("set-vcpu-dirty-limit", {"dirty-rate": 5})
+        leave(machine)
+    machine = stage.start(two, human="pipe", kvm=True)
+    _measured(machine, mode="dirty-ring")
+    leave(machine)
+
+
+def _until(machine: Machine, status: str) -> None:
+    while machine.qmp.execute("query-migrate", quietly=True)["status"] != status:
+        pass
+
+
+def a_migration_with_a_dirty_ring(stage: Stage) -> None:
+    machine = stage.start(f"-machine q35 -cpu qemu64,check=off {RING}", human="pipe", kvm=True)
+    capabilities(machine, "dirty-limit", "pause-before-switchover")
+    machine.qmp.execute("set-vcpu-dirty-limit", {"dirty-rate": 5})
+    machine.qmp.execute("migrate", {"uri": "file:vm.state"})
+    _until(machine, "pre-switchover")
+    machine.qmp.execute("set-vcpu-dirty-limit", {"dirty-rate": 9})
+    machine.qmp.execute("set-vcpu-dirty-limit", {"dirty-rate": 0})
+    machine.qmp.execute("set-vcpu-dirty-limit", {"dirty-rate": 9, "cpu-index": 7})
+    machine.qmp.execute("cancel-vcpu-dirty-limit")
+    machine.qmp.execute("query-migrate", view=sorted)
+    machine.human.type("info migrate", view=lambda rows: [row for row in rows if "limit" in row])
+    machine.qmp.execute("migrate-continue", {"state": "pre-switchover"})
+    _until(machine, "completed")
+    machine.qmp.execute("query-vcpu-dirty-limit")
+    machine.qmp.execute("migrate_cancel")
+    machine.qmp.execute("query-vcpu-dirty-limit")
     leave(machine)
