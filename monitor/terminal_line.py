@@ -10,7 +10,6 @@ pseudo terminal count prompts. The terminal is asked nothing that it would have 
 from __future__ import annotations
 
 import codecs
-from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from prompt_toolkit.application.current import set_app
@@ -145,8 +144,7 @@ class RichEditor:
         """Drop the half-typed line."""
         self._shown = False
         with set_app(self._app):
-            with suppress(Exception):
-                stop_search()
+            stop_search()
             self._app.key_processor.reset()
             self._buffer.reset()
             self._buffer.load_history_if_not_yet_loaded()

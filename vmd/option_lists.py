@@ -66,13 +66,6 @@ BOOT = OptionList(
     },
 )
 
-ACTIONS = {
-    "reboot": ("reset", "shutdown"),
-    "shutdown": ("poweroff", "pause"),
-    "panic": ("pause", "shutdown", "exit-failure", "none"),
-    "watchdog": ("reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi"),
-}
-
 LISTS = (
     *(ACTION, NUMA, NAME, MSG, OVERCOMMIT, OBJECT, BOOT, SMP, MEMORY, ACCEL, TRACE, MON, GLOBAL),
     *(RTC, CHARDEV, VNC, VMD),

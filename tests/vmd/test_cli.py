@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.vmd.cli_judge import KeptReport, judge, read
-from vmd.cli.config import Actions, Memory, Topology
+from vmd.cli.config import Memory, Topology
 from vmd.cli.cpus import numa_nodes
 from vmd.cli.help import CHARDEV_KINDS, TEXTS
 from vmd.cli.parse import parse
@@ -260,7 +260,12 @@ def test_chardev_options_become_the_schemas_backend(argument: str, data: object)
 
 def test_actions_and_their_short_forms() -> None:
     config = read([*NONE, "-no-reboot", "-no-shutdown", "-action", "panic=none,watchdog=pause"])
-    assert config.actions == Actions("shutdown", "pause", "none", "pause")
+    assert config.actions == {
+        "reboot": "shutdown",
+        "shutdown": "pause",
+        "panic": "none",
+        "watchdog": "pause",
+    }
 
 
 def test_globals_in_both_forms() -> None:

@@ -64,7 +64,7 @@ def begin_machine(
     setup.incoming = bool(config.incoming)
     setup.only_migratable = config.only_migratable
     setup.has_default_nic = config.defaults
-    setup.actions = {name: getattr(config.actions, name) for name in setup.actions}
+    setup.actions |= config.actions
     setup.globals = _device_globals(config, report)
     for request in config.objects:
         with report.at(""):

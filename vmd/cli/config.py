@@ -112,15 +112,6 @@ class Memory(NamedTuple):
     given: bool = False
 
 
-class Actions(NamedTuple):
-    """`-action`: what to do on the guest's events, in QAPI's words."""
-
-    reboot: str = "reset"
-    shutdown: str = "poweroff"
-    panic: str = "shutdown"
-    watchdog: str = "reset"
-
-
 class Rtc(NamedTuple):
     """`-rtc`: base is "utc", "localtime" or a date."""
 
@@ -173,7 +164,9 @@ class Config:
         self.paused = False
         self.incoming: list[IncomingRequest] = []
         self.only_migratable = False
-        self.actions = Actions()
+        self.actions: dict[
+            str, str
+        ] = {}  # -action, in QAPI's words; of the rest the default
         self.rtc = Rtc()
 
         self.defaults = True  # False: -nodefaults

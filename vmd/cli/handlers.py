@@ -23,6 +23,7 @@ from vmd.cli.config import (
 )
 from vmd.cli.parsing import Parsing, list_help, parse_json
 from vmd.cli.report import Quit
+from vmd.machine_setup import ACTIONS
 from vmd.options import (
     HELP_WORDS,
     OptionList,
@@ -285,9 +286,9 @@ def action(state: Parsing, where: str, arg: str) -> None:
 
 
 def _act(state: Parsing, event: str, does: str) -> None:
-    if does not in lists.ACTIONS[event]:
+    if does not in ACTIONS[event]:
         raise QmpError(f"Parameter '{event}' does not accept value '{does}'")
-    state.config.actions = state.config.actions._replace(**{event: does})
+    state.config.actions[event] = does
 
 
 def watchdog_action(state: Parsing, where: str, arg: str) -> None:

@@ -103,7 +103,7 @@ def device_options(machine: Machine, words: Sequence[str]) -> Iterable[str]:
 
         nodes = query_named_block_nodes(machine)
         return [f"{before},drive={node['node-name']}" for node in nodes]
-    if kind.properties[name].type == "bool" if name in kind.properties else False:
+    if name in kind.properties and kind.properties[name].type == "bool":
         return [f"{before},{name}={value}" for value in ("off", "on")]
     return ()
 

@@ -50,14 +50,13 @@ class PixelFormat(NamedTuple):
 def _tables(wanted: PixelFormat) -> list[bytes]:
     """For each byte of a pixel what becomes of each shade."""
     size = wanted.bits // 8
-    order = "big" if wanted.big_endian else "little"
     pixels = []
     for shade in range(256):
         value = 0
         for most, shift in zip(wanted.maxima, wanted.shifts, strict=True):
             value |= (shade * most // 255) << shift
         value %= 1 << wanted.bits
-        pixels.append(value.to_bytes(size, "big" if order == "big" else "little"))
+        pixels.append(value.to_bytes(size, "big" if wanted.big_endian else "little"))
     return [bytes(pixel[place] for pixel in pixels) for place in range(size)]
 
 
