@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import struct
+import termios
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from qapi.error import QmpError
-from tests.vmd.chardev_stand import Listener, Monitor, Stage, dial, options_of, read
+from tests.vmd.chardev_stand import Listener, Monitor, Stage, a_look_around, dial, options_of, read
 from vmd.chardev import Chardev, claim
 from vmd.chardev.mux import HELP, MuxDriver, MuxPort
 
@@ -143,9 +146,15 @@ async def test_a_paused_frontend_does_not_stop_the_mux_from_hearing_its_own_keys
 
 async def test_a_frontend_that_takes_nothing_stops_the_reading_in_the_end(bench: Bench) -> None:
     bench.serial_port.pause_reading()
-    bench.peer.send(b"x" * 1000)
+    bench.peer.setblocking(False)
+    sent = bench.peer.send(b"x" * (1 << 20))  # as much as the kernel takes
+    for _ in range(10):
+        await a_look_around()
+    assert bench.serial.input == b""
+    (unread,) = struct.unpack("i", fcntl.ioctl(bench.peer, termios.TIOCOUTQ, bytes(4)))
+    assert unread
     bench.serial_port.resume_reading()
-    await bench.serial.has_input(b"x" * 1000)
+    await bench.serial.has_input(b"x" * sent)
 
 
 async def test_everybody_hears_that_the_peer_is_gone(bench: Bench) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import qapi
 from monitor.completion import complete, usage
 from monitor.hmp import Hmp
 from vmd import hmp
@@ -53,10 +52,10 @@ def test_addresses_are_offered_and_files_behind_them(
 
 
 @pytest.mark.parametrize(
-    "line", ["nosuch ", "migrate a b ", "migrate_set_parameter nosuch ", 'migrate "', "", "info x "]
+    "line", ["nosuch ", "migrate a b ", "migrate_set_parameter nosuch ", 'migrate "', "info x "]
 )
-def test_where_nothing_fits_nothing_is_offered_in_vain(line: str) -> None:
-    assert all(name for name in offered(line))
+def test_where_nothing_fits_nothing_is_offered(line: str) -> None:
+    assert offered(line) == []
 
 
 def test_every_hint_belongs_to_a_command() -> None:
@@ -65,7 +64,6 @@ def test_every_hint_belongs_to_a_command() -> None:
     assert info is not None and info.subcommands is not None
     for name in HINTS:
         assert table.find(name) or info.subcommands.find(name), name
-    assert qapi.load().enum("MigMode")
 
 
 def test_the_bar_names_the_command_its_arguments_and_what_it_does() -> None:

@@ -164,9 +164,7 @@ class Config:
         self.paused = False
         self.incoming: list[IncomingRequest] = []
         self.only_migratable = False
-        self.actions: dict[
-            str, str
-        ] = {}  # -action, in QAPI's words; of the rest the default
+        self.actions: dict[str, str] = {}  # -action, in QAPI's words; of the rest the default
         self.rtc = Rtc()
 
         self.defaults = True  # False: -nodefaults

@@ -178,7 +178,7 @@ def _fill(machine: Machine, address: int, end: int, byte: int) -> Steps:
     return "OK"
 
 
-# Ports: those that a device of ours has can only be written, so that reads find nothing
+# Ports: the few that devices of ours have (vmd/devices/ioports.py); the others are nobody's
 
 
 def _in(size: int) -> Handler:
