@@ -50,10 +50,12 @@ class Log:
         """Go on in a file, emptied first; QmpError if it cannot be opened. `%d` is our pid."""
         if path.count("%") and (path.count("%") > 1 or "%d" not in path):
             raise QmpError(f"Bad logfile template: {path}")
+        from vmd.fdset import open_at_once
+
         real = path.replace("%d", str(os.getpid()))
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         try:
-            fd = os.open(real, flags, 0o666)
+            fd = open_at_once(real, flags, 0o666)
         except OSError as error:
             text = os.strerror(error.errno or 0)
             raise QmpError(f"Error opening logfile {real}: {text}") from None

@@ -52,7 +52,16 @@ def test_a_fifo_that_nobody_reads_takes_no_picture_and_no_dump(machine: Machine)
     told = refusal(machine, "screendump", filename="fifo")
     assert told == f"failed to open file 'fifo': {ALONE}"
     told = refusal(machine, "dump-guest-memory", paging=False, protocol="file:fifo")
-    assert told == f"Could not create 'fifo': {ALONE}"
+    assert told.endswith(f"Could not create 'fifo': {ALONE}")
+
+
+def test_a_fifo_that_nobody_reads_takes_no_log(machine: Machine) -> None:
+    line = {"command-line": "logfile fifo"}
+    told = machine.qmp.execute("human-monitor-command", line)
+    assert told == f"Error opening logfile fifo: {ALONE}\r\n"
+    backend = {"type": "null", "data": {"logfile": "fifo"}}
+    told = refusal(machine, "chardev-add", id="c", backend=backend)
+    assert told.endswith(f"Could not create 'fifo': {ALONE}")
 
 
 def test_a_fifo_that_nobody_writes_is_no_image(machine: Machine) -> None:

@@ -54,8 +54,10 @@ def _open_log(data: Mapping[str, Any], host: Host) -> int | None:
         return None
     mode = os.O_APPEND if data.get("logappend", False) else os.O_TRUNC
     path = data["logfile"]
+    # A FIFO is neither waited for nor waited on.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | mode
     try:
-        return host.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | mode, 0o666)
+        return host.open_file(path, flags, 0o666)
     except OSError as error:
         raise QmpError(f"Could not create '{path}': {strerror(error)}") from None
 

@@ -64,6 +64,12 @@ def devices_are_added_and_removed(stage: Stage) -> None:
     leave(machine)
 
 
+def a_log_on_a_full_disk(stage: Stage) -> None:
+    machine = stage.start(f"{NONE} -chardev null,id=n,logfile=/dev/full -mon n")
+    machine.qmp.execute("query-status")
+    leave(machine)
+
+
 def sockets_are_added(stage: Stage) -> None:
     machine = stage.start(NONE)
     _add(machine, "s", "socket", addr=_unix("s.sock"))
