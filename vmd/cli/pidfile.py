@@ -21,10 +21,20 @@ class PidFile:
         self._path = os.path.abspath(path)
         try:
             self._fd = self._take(path)
-            os.ftruncate(self._fd, 0)
-            os.write(self._fd, f"{os.getpid()}\n".encode())
+            self._fill()
         except QmpError as error:
             raise QmpError(f"cannot create PID file: {error.desc}") from None
+
+    def _fill(self) -> None:
+        try:
+            os.ftruncate(self._fd, 0)
+        except OSError as error:
+            text = os.strerror(error.errno or 0)
+            raise QmpError(f"Failed to truncate pid file: {text}") from None
+        try:
+            os.write(self._fd, f"{os.getpid()}\n".encode())
+        except OSError:
+            raise QmpError("Failed to write pid file") from None
 
     @staticmethod
     def _take(path: str) -> int:

@@ -173,7 +173,7 @@ def _checksum(machine: Machine, start: int, size: int) -> int:
     total = 0
     for address in range(start, start + size, SLICE):
         data = machine.memory.read(address, min(SLICE, start + size - address))
-        if not any(data):  # most of RAM: nothing but the rotation of 16 bits is left
+        if data == bytes(len(data)):  # most of RAM: only the rotation of 16 bits is left
             turns = len(data) % 16
             total = (total >> turns | total << (16 - turns)) & 0xFFFF
             continue

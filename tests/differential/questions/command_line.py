@@ -65,6 +65,7 @@ def identities_that_make_no_sense(stage: Stage) -> None:
         "-machine none -smp foo=1",
         "-machine none -smp 2",
         "-machine none -pidfile nowhere/x",
+        "-machine none -pidfile /proc/version",
     )
 
 
