@@ -246,8 +246,14 @@ _ESCAPES = {
 }
 
 
+_NUL = b"\xc0\x80".decode(errors="surrogateescape")
+
+
 def string_value(token: bytes) -> str:
-    """The string that a STRING token (with its quotes) stands for, or the leftmost JsonError."""
+    """The string that a STRING token (with its quotes) stands for, or the leftmost JsonError.
+
+    U+0000 is two bytes, as for QEMU, which are no character: no name of the host holds a zero.
+    """
     if b"\\" not in token and token.isascii():
         return token[1:-1].decode()
     parts = []
@@ -268,7 +274,7 @@ def string_value(token: bytes) -> str:
                 raise parse_error("invalid escape sequence in string")
             pos += 2
         parts.append(text)
-    return "".join(parts)
+    return "".join(parts).replace("\0", _NUL)
 
 
 def _unicode_escape(token: bytes, pos: int) -> tuple[str, int]:

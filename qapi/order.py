@@ -53,7 +53,11 @@ def table_order(keys: Iterable[str]) -> list[str]:
 
 def _as_c(key: str) -> bytes:
     """A string as QEMU holds it: modified UTF-8."""
-    return key.encode("utf-8", "surrogatepass").replace(b"\0", b"\xc0\x80")
+    try:
+        data = key.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        data = key.encode("utf-8", "surrogatepass")
+    return data.replace(b"\0", b"\xc0\x80")
 
 
 def _string_hash(key: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import gc
+import io
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 def main() -> None:
     """Entry point of the `vmd` command: ends the process with QEMU's exit code."""
     gc.disable()  # a start makes little garbage, and looking for it costs a tenth of its time
+    if isinstance(sys.stderr, io.TextIOWrapper):  # names of the host are told as they are
+        sys.stderr.reconfigure(errors="surrogateescape")
     report = Report(program_name(sys.argv))
     try:
         config = parse(sys.argv, report)

@@ -89,7 +89,7 @@ class Machine:
         except subprocess.TimeoutExpired:
             raise Stuck("the program does not end") from None
         for name, path in self._outputs.items():
-            for text in self._stage.normal(path.read_text()).splitlines():
+            for text in self._stage.normal(path.read_text(errors="backslashreplace")).splitlines():
                 self._stage.note(f"{name}: {text}")
         ending = signal.Signals(-code).name if code < 0 else str(code)
         self._stage.note(f"# exit {ending}")

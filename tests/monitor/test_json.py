@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from itertools import pairwise
 
@@ -47,7 +48,8 @@ PIECES = [
     *(b"\xef\xbf\xbf", b"\xc0\x80"),
 ]  # fmt: skip
 streams = st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join)
-texts = st.text("abc \"\\/'\0\n\x7f\x80\u00e9\u20ac\U0001f600")
+NUL = "\udcc0\udc80"  # U+0000, as the bytes that stand for it
+texts = st.lists(st.sampled_from([*"abc \"\\/'\n\x7f\x80\u00e9\u20ac\U0001f600", NUL])).map("".join)
 values = st.recursive(
     st.none()
     | st.booleans()
@@ -100,6 +102,13 @@ def as_written(value: object) -> object:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value) + 0.0  # -0 is read as an integer, which has no sign
     return value
+
+
+def test_a_zero_is_no_end_of_a_name_of_the_host() -> None:
+    (text,) = read(b'["a\\u0000b"]')[0]
+    assert os.fsencode(text) == b"a\xc0\x80b"
+    assert read(b'["a\xc0\x80b"]') == [[text]]
+    assert encode([text]) == encode(["a\0b"]) == '["a\\u0000b"]'
 
 
 def test_the_common_message_takes_the_shortcut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,10 +137,11 @@ def is_named(address: Mapping[str, Any]) -> bool:
 def _resolve(data: Mapping[str, Any], passive: bool) -> list[tuple[int, Any]]:
     family = _family(data)
     host, port = str(data["host"]), str(data["port"])
+    name = os.fsencode(host)  # as it is: what Python would make of a text may fail
     try:
         found = socket.getaddrinfo(
-            (host or None) if passive else host,
-            port,
+            (name or None) if passive else name,
+            os.fsencode(port),
             family,
             socket.SOCK_STREAM,
             0,
@@ -289,7 +290,9 @@ def _fills_its_room(name: Any) -> bool:
 def connect_waiting(peer: socket.socket, name: Any) -> None:
     """Connect to one of the targets, however long that takes."""
     peer.setblocking(True)
-    if _fills_its_room(name):
+    if name in ("", b""):  # to the kernel an abstract name that is all zeros, when QEMU gives it
+        peer.connect(bytes(PATH_MAX))
+    elif _fills_its_room(name):
         _call("connect", peer, name)
     else:
         peer.connect(name)

@@ -73,8 +73,8 @@ class Outgoing:
         self.stats.expected_downtime_ms = self._options.number("downtime-limit")
         try:
             way = open_channel()
-        except QmpError as error:
-            self._course.error = error.desc
+        except Exception as error:  # whatever it is, the next one may begin
+            self._course.error = error.desc if isinstance(error, QmpError) else str(error)
             self._step(MigrationStatus.FAILED)
             raise
         loop = asyncio.get_running_loop()
@@ -156,21 +156,27 @@ class Outgoing:
         try:
             channel = await connecting
         except QmpError as error:
-            self._connecting = None
-            self._course.error = error.desc
-            self._vm.report(f"{error.desc}\n{error.hint}" if error.hint else error.desc)
-            self._step(MigrationStatus.FAILED)
+            self._not_connected(error.desc, error.hint)
             return
         except asyncio.CancelledError:
             if self.status is MigrationStatus.CANCELLED:
                 return
             raise
+        except Exception as error:  # a bug must not leave it in setup for ever
+            self._not_connected(f"{type(error).__name__}: {error}")
+            return
         self._connecting = None
         if self.status is MigrationStatus.CANCELLED:  # the two have crossed
             channel.close()
             return
         if self._may_begin(channel):
             await self._run(channel)
+
+    def _not_connected(self, reason: str, hint: str | None = None) -> None:
+        self._connecting = None
+        self._course.error = reason
+        self._vm.report(f"{reason}\n{hint}" if hint else reason)
+        self._step(MigrationStatus.FAILED)
 
     def _may_begin(self, channel: Channel) -> bool:
         """Ask those who may object, then stop the guest if the mode wants that."""

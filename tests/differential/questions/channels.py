@@ -614,3 +614,38 @@ def a_stopped_destination_that_goes_on_somewhere_else(stage: Stage) -> None:
     save(target, "file:other.state")
     _look(target)
     leave(target)
+
+
+def names_of_odd_characters(stage: Stage) -> None:
+    machine = stage.start(NONE)
+    capabilities(machine, "events")
+    for uri in (
+        *("unix:a\0b", "unix:\xe9", "tcp:a\0b:1", "tcp:127.0.0.1:1\0", f"tcp:{'a' * 64}:1"),
+        *("tcp:a..b:1", "tcp:\xe9:1", "tcp:.:1", "tcp:localhost:\xe9", "tcp:127.0.0.1:-1"),
+    ):
+        machine.qmp.execute("migrate", {"uri": uri})
+        settle(machine, "failed")
+        machine.qmp.execute("query-migrate")
+    machine.qmp.execute("migrate", {"uri": "fd:a\0b"})
+    for uri in ("file:a\0b", "file:\0"):
+        machine.qmp.execute("migrate", {"uri": uri})
+        settle(machine)
+        machine.qmp.execute("cont")
+    leave(machine)
+    stage.note(f"# {sorted(file.name for file in stage.directory.iterdir() if len(file.name) < 5)}")
+    for uri in ("fd:a\0b", "tcp:a..b:1"):
+        machine = stage.start(f"{NONE} -incoming defer")
+        machine.qmp.execute("migrate-incoming", {"uri": uri})
+        leave(machine)
+
+
+def a_path_of_nothing(stage: Stage) -> None:
+    machine = stage.start(NONE)
+    capabilities(machine, "events")
+    for more in ({}, {"abstract": True}, {"abstract": True, "tight": False}):
+        address = {"transport": "socket", "type": "unix", "path": "", **more}
+        channels = [{"channel-type": "main", "addr": address}]
+        machine.qmp.execute("migrate", {"channels": channels})
+        settle(machine, "failed")
+        machine.qmp.execute("query-migrate")
+    leave(machine)
