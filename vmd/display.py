@@ -106,13 +106,19 @@ def has_display(machine: Machine) -> bool:
     return any(device.type.name in ADAPTERS for device in machine.devices.users())
 
 
-def check_head(machine: Machine, name: str, head: int) -> None:
-    """QmpError if a plugged device has no such screen. All of them show the same."""
+def console_of(machine: Machine, name: str, head: int) -> int:
+    """The number of a plugged device's screen, the board's own being the first one.
+
+    QmpError if it has no such screen. All of them show the same.
+    """
     device = machine.devices.named.get(name)
     if device is None:
         raise QmpError(f"Device '{name}' not found", DEVICE_NOT_FOUND)
     if device.type.name not in ADAPTERS or head:
         raise QmpError(f"Device {name} (head {head}) is not bound to a QemuConsole")
+    plugged = [each for each in machine.devices.users() if each.type.name in ADAPTERS]
+    own = sum(each.type.name in ADAPTERS for each in machine.devices.all()) - len(plugged)
+    return own + plugged.index(device)
 
 
 def _cell(character: str) -> list[bytes]:

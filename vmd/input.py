@@ -82,14 +82,14 @@ class Input:
                 return
         raise QmpError(f"Mouse at index '{index}' not found")
 
-    def send(self, events: Sequence[InputEvent]) -> None:
-        """Let all of them happen at once, or none: QmpError."""
+    def send(self, events: Sequence[InputEvent], console: int = -1) -> None:
+        """Let all of them happen at once (at a console), or none: QmpError."""
         if not self._live():
             raise QmpError("VM not running")
         for event in events:
             if not any(event["type"] in taker.kinds for taker in self.takers):
                 raise QmpError(f"Input handler not found for event type {event['type']}")
-        self.happen(*events)
+        self.happen(*events, console=console)
 
     def press(self, keys: Sequence[Mapping[str, Any]], hold_ms: int | None) -> None:
         """Press keys (KeyValue) one after the other, then release them in reverse."""
@@ -126,28 +126,28 @@ class Input:
         if self._queue:
             self._pause()
 
-    def happen(self, *events: InputEvent) -> None:
-        """Let events happen, whoever takes them."""
+    def happen(self, *events: InputEvent, console: int = -1) -> None:
+        """Let events happen, whoever takes them. No taker of ours belongs to one console alone."""
         if not self._live():
             return
         if self._tracer.active:
             for event in events:
-                self._tracer.emit(*_told(event))
+                self._tracer.emit(*_told(event, console))
                 if event["type"] == "key" and event["data"]["key"]["type"] == "number":
                     self._tracer.emit("input_event_sync", "")  # QEMU sends it as another event
             self._tracer.emit("input_event_sync", "")
 
 
-def _told(event: InputEvent) -> tuple[str, str]:
-    """The name of the trace event, and its text."""
+def _told(event: InputEvent, console: int) -> tuple[str, str]:
+    """The name of the trace event, and its text; -1 is no console at all."""
     kind, data = event["type"], event["data"]
     if kind == "key":
         key = _key(data["key"])
-        return "input_event_key_qcode", f"con -1, key qcode {key}, down {data['down']:d}"
+        return "input_event_key_qcode", f"con {console}, key qcode {key}, down {data['down']:d}"
     if kind == "btn":
-        return "input_event_btn", f"con -1, button {data['button']}, down {data['down']:d}"
+        return "input_event_btn", f"con {console}, button {data['button']}, down {data['down']:d}"
     value = (data["value"] + (1 << 31)) % (1 << 32) - (1 << 31)  # a C int
-    return f"input_event_{kind}", f"con -1, axis {data['axis']}, value {value}"
+    return f"input_event_{kind}", f"con {console}, axis {data['axis']}, value {value}"
 
 
 def _key(key: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any
 
-from qapi.error import DEVICE_NOT_ACTIVE, DEVICE_NOT_FOUND, QmpError
+from qapi.error import DEVICE_NOT_ACTIVE, QmpError
 from vmd.clock import NS_PER_S
 from vmd.options import scan_unsigned
 
@@ -27,7 +27,7 @@ async def screendump(
     from vmd.worker import in_a_thread
 
     if device is not None:
-        display.check_head(machine, device, head or 0)
+        display.console_of(machine, device, head or 0)
     elif head is not None:
         raise QmpError("'head' must be specified together with 'device'")
     if not display.has_display(machine):
@@ -86,9 +86,12 @@ def input_send_event(
     device: str | None = None,
     head: int | None = None,
 ) -> None:
+    console = -1
     if device is not None:
-        raise QmpError(f"Device '{device}' not found", DEVICE_NOT_FOUND)
-    machine.input.send(events)
+        from vmd import display
+
+        console = display.console_of(machine, device, head or 0)
+    machine.input.send(events, console)
 
 
 def query_display_options(machine: Machine) -> dict[str, object]:

@@ -65,6 +65,18 @@ def events_on_a_pc(stage: Stage) -> None:
     leave(machine)
 
 
+def events_at_a_console(stage: Stage) -> None:
+    screens = "-device bochs-display,id=first -device VGA,id=second"
+    machine = stage.start(f"{LIVE} {screens} -device virtio-rng-pci,id=none")
+    for device in ("first", "second", "none", "zz"):
+        _send(machine, _button("left"), _key("a"), device=device)
+    _send(machine, _key("a"), device="first", head=1)
+    machine.qmp.execute("stop")
+    _send(machine, _key("a"), device="first")
+    _log(machine, stage, 6)
+    leave(machine)
+
+
 def events_without_a_keyboard(stage: Stage) -> None:
     machine = stage.start(f"{NONE} {TRACED}")
     _everything(machine)
