@@ -114,6 +114,8 @@ class Job:
             await work()
         except QmpError as failure:
             error = failure.desc
+        except Exception as failure:  # a bug must not leave a job that never ends
+            error = f"Internal error: {type(failure).__name__}: {failure}"
         if self.status is JobStatus.RUNNING:
             self._complete(error)
 
@@ -144,7 +146,7 @@ class Job:
 
     def finalize(self) -> None:
         self._permit("finalize")
-        self._conclude()
+        self._become(JobStatus.CONCLUDED)
 
     def dismiss(self) -> None:
         self._permit("dismiss")
@@ -169,9 +171,6 @@ class Job:
             self._become(JobStatus.PENDING)
         else:
             self._become(JobStatus.ABORTING)
-        self._conclude()
-
-    def _conclude(self) -> None:
         self._become(JobStatus.CONCLUDED)
 
     def _permit(self, verb: str) -> None:

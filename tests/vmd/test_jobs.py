@@ -100,6 +100,18 @@ async def test_a_job_that_was_cancelled_does_its_work_and_says_so() -> None:
     assert table.describe()[0]["error"] == "Operation canceled"
 
 
+async def test_a_fault_of_our_own_ends_a_job() -> None:
+    table, told = jobs()
+
+    async def work() -> None:
+        raise ZeroDivisionError("a bug")
+
+    table.create("j", "create").start(lambda: work)
+    await _all_done()
+    assert told == ["created", "running", "aborting", "concluded"]
+    assert table.describe()[0]["error"] == "Internal error: ZeroDivisionError: a bug"
+
+
 async def test_at_the_end_of_the_process_every_job_is_gone() -> None:
     table, told = jobs()
     blocked = asyncio.Event()
