@@ -20,6 +20,9 @@ STDERR = 2
 
 def add_devices(machine: Machine, config: Config, report: Report) -> None:
     """Plug every `-device`, those written as JSON last; Quit where one is wrong."""
+    if machine.globals:
+        with report.at(""):
+            assert machine.devices  # those of the board are judged as they are made
     for request in config.blockdevs:
         with report.at(request.where):
             machine.nodes.add(request.properties)
@@ -40,10 +43,13 @@ def add_devices(machine: Machine, config: Config, report: Report) -> None:
     for netdev in machine.networks.by_name.values() if config.netdevs else ():
         if netdev.user is None:
             report.warning(f"netdev {netdev.name} has no peer")
-    if machine.globals:
-        for rule in machine.globals:
-            if rule not in machine.devices.used_globals:
-                driver, name, value = rule
+    for driver, name, value in machine.globals:
+        if (driver, name, value) not in machine.devices.used_globals:
+            # Of what may be plugged later nobody knows yet whether it will be.
+            from vmd.devices import catalog
+
+            kind = catalog.find(driver)
+            if kind is not None and not kind.hotpluggable:
                 report.warning(f"global {driver}.{name}={value} not used")
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from vmd.devices import catalog, realize, rtc
+from qapi.error import QmpError
+from vmd.devices import catalog, realize, rtc, trees
 from vmd.devices.bus import Bus, Device
 
 if TYPE_CHECKING:
@@ -135,3 +136,20 @@ def _add_part(devices: Devices, part: Part, root: Bus, cpus: int) -> None:
         device.buses.append(Bus(type_, name, f"{device.path}/{name}", device, most=most))
     if part.buses == _ISA:
         rtc.plug(devices, device)
+
+
+def judge_timer_of_kvm(devices: Devices) -> None:
+    """The kernel's timer, of which only what -global says is looked at: it is on no bus that can be
+    seen. Observed from hw/i386/kvm/i8254.c.
+    """
+    machine = devices.machine
+    kernel = machine.kvm is not None and machine.kvm.irqchip == "on"
+    if not (kernel and machine.board.has_cpus and machine.properties.get("pit") != "off"):
+        return
+    kind = catalog.find(trees.TIMER_OF_KVM)
+    assert kind is not None
+    timer = Device(kind, None, "", devices.root)
+    devices.set_defaults(timer)
+    devices.lost_ticks = timer.values["lost_tick_policy"]
+    if devices.lost_ticks == "slew":
+        raise QmpError("Lost tick policy not supported.")

@@ -48,6 +48,7 @@ class Devices:
         self.balloon: Balloon | None = None
         self.reserved: dict[str, Reserved] = {}
         self.used_globals: set[tuple[str, str, str]] = set()
+        self.lost_ticks = "delay"  # what becomes of them under KVM
         from vmd.devices.chipset import add_board_devices
 
         add_board_devices(
@@ -57,6 +58,10 @@ class Devices:
             machine.properties,
             with_defaults=machine.has_default_nic,
         )
+        if machine.kvm is not None and machine.globals:
+            from vmd.devices.chipset import judge_timer_of_kvm
+
+            judge_timer_of_kvm(self)
 
     def all(self) -> Iterator[Device]:
         """Every device, in the order of the tree."""

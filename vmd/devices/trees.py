@@ -21,6 +21,7 @@ memory (address, container, priority, size), 0 for an interrupt line.
 
 from __future__ import annotations
 
+import copy
 import re
 from functools import cache as once
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     Path = Callable[[str], str]
 
 DEFAULTS = ("VGA", "e1000", "e1000e")  # they are like those that users plug
+TIMER_OF_KVM = "kvm-pit"
 RECORDED = "/machine/peripheral/dev"
 _FIRST_CPU = "/machine/unattached/device[0]"
 _NUMBERED = r"/machine/unattached/device\[(\d+)\]"
@@ -59,9 +61,27 @@ def board(machine: Machine) -> dict[str, Any]:
     """What was recorded of the machine's board."""
     if machine.kvm is not None and machine.board.has_cpus:
         under_kvm: dict[str, Any] = _under_kvm()[f"{machine.board.alias} {machine.kvm.irqchip}"]
+        if machine.globals and machine.devices.lost_ticks != "delay":
+            under_kvm = copy.deepcopy(under_kvm)
+            _let_ticks_be(under_kvm["objects"], machine.devices.lost_ticks)
+            _let_ticks_be(under_kvm["devices"], machine.devices.lost_ticks)
         return under_kvm
     found: dict[str, Any] = _data()["boards"][machine.board.alias or "none"]
     return found
+
+
+def _let_ticks_be(node: Any, policy: str) -> None:
+    """Put the policy of KVM's timer into a tree of objects or of devices."""
+    if isinstance(node, dict) and node.get("type") == TIMER_OF_KVM:
+        if "properties" in node:
+            node["properties"]["lost_tick_policy"][1] = policy
+        else:
+            node["rows"] = [
+                re.sub("(lost_tick_policy = ).*", rf'\1"{policy}"', r) for r in node["rows"]
+            ]
+    elif isinstance(node, dict | list):
+        for inner in node.values() if isinstance(node, dict) else node:
+            _let_ticks_be(inner, policy)
 
 
 def of_type(name: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ ENUMS: dict[str, tuple[str, ...]] = {
     "OnOffAuto": ("auto", "on", "off"),
     "BlockdevOnError": ("report", "ignore", "enospc", "stop", "auto"),
     "BiosAtaTranslation": ("auto", "none", "lba", "large", "rechs"),
+    "LostTickPolicy": ("discard", "delay", "slew"),
     "PCIELinkSpeed": ("2_5", "5", "8", "16", "32", "64"),
     "PCIELinkWidth": ("1", "2", "4", "8", "12", "16", "32"),
 }

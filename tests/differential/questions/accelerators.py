@@ -123,6 +123,23 @@ def _where_things_are(machine: Machine) -> None:
     machine.qmp.execute("human-monitor-command", line, view=_pieces)
 
 
+def lost_ticks_of_the_kernels_timer(stage: Stage) -> None:
+    rule = "-global kvm-pit.lost_tick_policy="
+    line = f"-machine q35 {BARE} {rule}"
+    for policy in ("slew", "catchup"):
+        stage.refused(f"{line}{policy}", kvm=True)
+    stage.refused(f"-machine q35 {BARE} -global kvm-pit.foo=x", kvm=True)
+    for words in (f"{line}discard", f"-machine none {rule}foo -global PIIX4_PM.disable_s3=1"):
+        machine = stage.start(words, kvm=True)
+        row = {"command-line": "info qtree"}
+        machine.qmp.execute("human-monitor-command", row, view=_about_ticks)
+        leave(machine)
+
+
+def _about_ticks(text: str) -> list[str]:
+    return [row.strip() for row in text.split("\r\n") if "lost_tick" in row]
+
+
 def a_state_file_under_kvm(stage: Stage) -> None:
     line = f"{NONE} -accel kvm -S"
     machine = stage.start(line, kvm=True)
