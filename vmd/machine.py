@@ -181,14 +181,13 @@ class Machine:
         """Go live: running, or suspended again if that is how the guest was stopped."""
         if self.runstate.is_live:
             return
+        self.back()
         suspended = self.runstate.was_suspended
         target = RunState.SUSPENDED if suspended else RunState.RUNNING
         if not self.runstate.may_become(target):
             # QEMU sends RESUME and aborts; a machine that can be asked again serves better.
             self.runstate.become(target)
         self.runstate.was_suspended = False
-        if self._nodes is not None:
-            self._nodes.activate(True)
         self.events.emit("RESUME")
         self.runstate.become(target)
         self._trace_notify(running=True)
@@ -402,6 +401,15 @@ class Machine:
         """It lives elsewhere now, and its images are that one's."""
         if self._nodes is not None:
             self._nodes.activate(False)
+
+    def back(self) -> None:
+        """Its images are its own from now on; QmpError, which is told on stderr, if one is not."""
+        if self._nodes is not None:
+            try:
+                self._nodes.activate(True)
+            except QmpError as error:
+                self.tell("\n".join(filter(None, (error.desc, error.hint))))
+                raise
 
     def arrived(self, options: Mapping[str, object]) -> None:
         """A migration has come in: devices know its guest, and tell the network where they are.

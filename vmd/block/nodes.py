@@ -32,14 +32,15 @@ class Node:
     """One node. `parents` are the nodes and devices that use it, by what they call themselves."""
 
     __slots__ = (
-        *("_fd", "active", "backing", "driver", "file", "filename", "header", "name"),
-        *("options", "parents", "read_only", "virtual_size", "write_threshold"),
+        *("_fd", "active", "backing", "driver", "file", "filename", "header", "locked"),
+        *("inline", "name", "options", "parents", "read_only", "virtual_size", "write_threshold"),
     )
 
     def __init__(self, driver: str, name: str, options: Mapping[str, Any]) -> None:
         self.driver = driver
         self.name = name
         self.options = options
+        self.inline = False  # made as a part of another one's options: it goes with that
         self.filename = ""
         self.read_only = bool(options.get("read-only", False))
         self.file: Node | None = None
@@ -48,10 +49,28 @@ class Node:
         self.virtual_size = 0
         self.write_threshold = 0  # kept for who sets it: no guest of ours writes
         self.parents: list[Any] = []
-        self.active = (
-            True  # the image is this machine's, and not that of one it migrates to or from
-        )
+        # The image is this machine's, and not that of one it migrates to or from.
+        self.active = True
+        self.locked = (0, 0)  # see locks.py
         self._fd = -1
+
+    def gain(self, user: Any) -> None:
+        """Somebody uses it from now on; QmpError if another process minds."""
+        from vmd.block.locks import update
+
+        self.parents.append(user)
+        try:
+            update(self)
+        except QmpError:
+            self.lose(user)
+            raise
+
+    def lose(self, user: Any) -> None:
+        """Somebody uses it no longer."""
+        from vmd.block.locks import update
+
+        self.parents.remove(user)
+        update(self)
 
     def open(self, path: str, open_file: OpenFile) -> None:
         """Open the file of a `file` or `host_device` node; QmpError with QEMU's text."""
@@ -147,6 +166,8 @@ class Loan:
     """Who uses a node only for a while, and lets everybody else write it."""
 
     read_only = False
+    removable = False
+    works = False
     shares_writes = True
     keeps_size = False
     qdev = ""
@@ -163,9 +184,22 @@ class Nodes:
         self._nested = 0  # how many images are being opened, each for the one that is based on it
 
     def activate(self, active: bool) -> None:
-        """All images are this machine's from now on, or another's."""
-        for node in self.by_name.values():
+        """All images are this machine's from now on, or another's.
+
+        QmpError if another process has one of them; then none is.
+        """
+        from vmd.block.locks import update
+
+        nodes = list(self.by_name.values())
+        changed = [node for node in nodes if node.active is not active]
+        for node in changed:
             node.active = active
+        try:
+            for node in changed:
+                update(node)
+        except QmpError:
+            self.activate(False)
+            raise
 
     def add(self, options: Mapping[str, Any]) -> Node:
         """Make a node from the schema's BlockdevOptions; QmpError if it cannot be."""
@@ -198,7 +232,7 @@ class Nodes:
 
     def release(self, node: Node) -> None:
         """Somebody has let go of a node: one that was made for him alone goes."""
-        if node.name.startswith("#") and not node.parents:
+        if (node.inline or node.name.startswith("#")) and not node.parents:
             self._drop(node)
 
     def find(self, name: str) -> Node:
@@ -217,6 +251,8 @@ class Nodes:
             if isinstance(parent, Node) and parent.backing is node:
                 text = f"Node '{name}' is busy: node is used as backing hd of '{parent.name}'"
                 raise QmpError(text)
+        if node.inline:
+            raise QmpError(f"Node {name} is not owned by the monitor")
         if node.parents:
             raise QmpError(f"Block device {name} is in use")
         self._drop(node)
@@ -229,7 +265,7 @@ class Nodes:
         try:
             yield node
         finally:
-            node.parents.remove(loan)
+            node.lose(loan)
             if not isinstance(reference, str):
                 self._drop(node)
 
@@ -241,9 +277,12 @@ class Nodes:
     def _drop(self, node: Node) -> None:
         node.close()
         del self.by_name[node.name]
+        self._let_go_of_children(node)
+
+    def _let_go_of_children(self, node: Node) -> None:
         for child in (node.file, node.backing):
             if child is not None:
-                child.parents.remove(node)
+                child.lose(node)
                 self.release(child)
 
     def _make(self, options: Mapping[str, Any]) -> Node:
@@ -255,19 +294,19 @@ class Nodes:
                 raise QmpError(f"Duplicate nodes with node-name='{name}'")
         node = Node(str(options["driver"]), name, options)
         node.active = self._begin_active()
+        from vmd.block.locks import update
+
         try:
             self._open(node, options)
             # A node is there before what it is based on.
             self.by_name[name] = node
             if node.header is not None:
                 self._open_backing(node, node.header, options)
+            update(node)
         except BaseException:
             self.by_name.pop(name, None)
             node.close()
-            for child in (node.file, node.backing):
-                if child is not None:
-                    child.parents.remove(node)
-                    self.release(child)
+            self._let_go_of_children(node)
             raise
         return node
 
@@ -334,6 +373,7 @@ class Nodes:
                 raise QmpError(f"Unknown driver '{reference['driver']}'")
             inherited = {"read-only": parent.read_only} | dict(reference)
             child = self._make(inherited)
+            child.inline = True
         child.parents.append(parent)
         return child
 

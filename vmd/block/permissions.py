@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Drive(Protocol):
-    """A device that uses a node."""
+    """A device that uses a node; one that does not work yet only looks at it."""
 
     @property
     def qdev(self) -> str: ...
@@ -23,6 +23,10 @@ class Drive(Protocol):
     def shares_writes(self) -> bool: ...
     @property
     def keeps_size(self) -> bool: ...
+    @property
+    def removable(self) -> bool: ...
+    @property
+    def works(self) -> bool: ...
 
 
 def demand_write(node: Node) -> None:

@@ -66,7 +66,7 @@ def open_drives(machine: Machine, config: Config, report: Report) -> list[Wanted
             found.append(_open(machine, request.where, request.options, units, taken, report))
     for wanted in found:
         with report.at(wanted.where):
-            _plug_ide(machine, wanted)
+            _plug_ide(machine, wanted, report)
     return found
 
 
@@ -202,7 +202,7 @@ def _judged(options: Options) -> dict[str, object]:
     return more
 
 
-def _plug_ide(machine: Machine, wanted: Wanted) -> None:
+def _plug_ide(machine: Machine, wanted: Wanted, report: Report) -> None:
     place = wanted.place
     if place.interface in ("none", "virtio"):
         return
@@ -214,7 +214,8 @@ def _plug_ide(machine: Machine, wanted: Wanted) -> None:
         )
     driver = "ide-cd" if wanted.is_cdrom else "ide-hd"
     options = {"driver": driver, "bus": bus, "unit": place.unit, "drive": wanted.name}
-    machine.devices.add(options, hotplug=False)
+    with report.at(""):  # the board's own doing
+        machine.devices.add(options, hotplug=False)
 
 
 def plug_virtio(machine: Machine, wanted: list[Wanted], report: Report) -> None:

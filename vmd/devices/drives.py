@@ -26,6 +26,7 @@ class Drive:
     """What a device sees of its medium; `node` is None where there is none."""
 
     __slots__ = ("device", "group", "name", "node", "tray_open", "writeback")
+    works = True
 
     def __init__(self, device: Device, *, name: str = "", writeback: bool = True) -> None:
         self.device = device
@@ -48,7 +49,7 @@ class Drive:
     @property
     def keeps_size(self) -> bool:
         """Whether it wants a medium that stays as large as it is."""
-        return self.removable
+        return self.removable or self.device.type.name == "nvme"
 
     @property
     def place(self) -> str:
@@ -86,6 +87,8 @@ class Reserved:
     read_only = False
     shares_writes = False
     keeps_size = False
+    removable = False
+    works = False
     qdev = ""
 
     def __init__(self, name: str, node: Node | None, writeback: bool) -> None:
@@ -94,7 +97,7 @@ class Reserved:
         self.writeback = writeback
         self.drive: Drive | None = None
         if node is not None:
-            node.parents.append(self)
+            node.gain(self)
 
 
 def _claim(machine: Machine, device: Device, reserved: Reserved) -> None:
@@ -106,8 +109,13 @@ def _claim(machine: Machine, device: Device, reserved: Reserved) -> None:
     drive = Drive(device, name=reserved.name, writeback=reserved.writeback)
     device.drive = reserved.drive = drive
     if reserved.node is not None:
-        reserved.node.parents.remove(reserved)
-        take(drive, reserved.node)
+        reserved.node.lose(reserved)
+        try:
+            take(drive, reserved.node)
+        except QmpError:
+            reserved.drive = None
+            reserved.node.gain(reserved)
+            raise
     device.values["drive"] = reserved.name
 
     def release() -> None:
@@ -127,7 +135,7 @@ def equip(machine: Machine, device: Device) -> None:
 
 def take(drive: Drive, node: Node) -> None:
     """Make a node a drive's medium."""
-    node.parents.append(drive)
+    node.gain(drive)
     drive.node = node
     drive.device.values["drive"] = node.name
 
@@ -137,7 +145,7 @@ def let_go(machine: Machine, drive: Drive) -> None:
     node, drive.node = drive.node, None
     drive.device.values["drive"] = ""
     if node is not None:
-        node.parents.remove(drive)
+        node.lose(drive)
         machine.nodes.release(node)
 
 

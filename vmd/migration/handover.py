@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qapi.error import QmpError
 from vmd.runstate import LIVE, RunState
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class Handover:
         """How long it has stood still."""
         return (self._vm.clock.now_ns() - self._stopped_ns) // MS
 
+    def let_go(self) -> None:
+        """Its images may be another's: who gets the last of the stream goes on with them."""
+        self._vm.gone()
+
     def give_away(self) -> None:
         """It lives elsewhere."""
         if self._vm.runstate.state is RunState.FINISH_MIGRATE:
@@ -39,6 +44,11 @@ class Handover:
     def take_back(self) -> None:
         """It goes on here, as it was before it was stopped."""
         if self.old_state is None or self._vm.runstate.state is not RunState.FINISH_MIGRATE:
+            return
+        try:
+            self._vm.back()
+        except QmpError:  # it was told where it arose
+            self._vm.runstate.become(RunState.PAUSED)
             return
         if self.old_state in LIVE:
             self._vm.vm_start()

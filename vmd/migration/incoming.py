@@ -196,13 +196,19 @@ class Incoming:
         heard = self._answers is None or self._answers.shut(failed=False)
         if arrival.runstate not in LIVE:
             vm.runstate.become(arrival.runstate)
-        elif vm.autostart and heard:
-            vm.vm_start()
-        else:
+        elif not (vm.autostart and heard and self._starts()):
             vm.runstate.become(RunState.PAUSED)
         if not heard:
             vm.report(UNHEARD)
         self._end(MigrationStatus.COMPLETED)
+
+    def _starts(self) -> bool:
+        """Let the guest go on, unless another process has one of its images."""
+        try:
+            self._vm.vm_start()
+        except QmpError:  # it was told where it arose
+            return False
+        return True
 
     def _fail(self, lines: list[str], reason: str) -> None:
         self.error = f"load of migration failed: {reason}"

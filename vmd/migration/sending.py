@@ -189,6 +189,7 @@ class Sending:
         self._course.step(MigrationStatus.DEVICE)
         self._sync(flow)
         assert self._handover.old_state is not None
+        self._handover.let_go()
         tail = save.tail(self._vm, self._options, self._carried, self._handover.old_state)
         switchover = [save.switchover_start()]
         whole = False
