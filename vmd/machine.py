@@ -81,6 +81,8 @@ class Machine:
         self.memory_slots = setup.memory_slots
         self.properties = setup.properties
         self.kvm = setup.kvm
+        self.accel = setup.accel
+        self.accel_properties = setup.accel_properties
         self.boot = setup.boot
         self.rtc = setup.rtc
         self.audiodevs = setup.audiodevs

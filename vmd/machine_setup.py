@@ -44,6 +44,8 @@ class MachineSetup:
         self.memory_slots = 0
         self.properties: dict[str, object] = {}
         self.kvm: Kvm | None = None  # the accelerator, if it is that
+        self.accel = "tcg"
+        self.accel_properties: dict[str, object] = {}
         self.boot: dict[str, object] = {}
         self.audiodevs: list[dict[str, object]] = []
         self.rtc = ("utc", "host", "none")  # base, clock, driftfix of -rtc

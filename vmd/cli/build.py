@@ -55,6 +55,8 @@ def begin_machine(
         setup.cpu_model = config.cpu.model
     setup.properties = dict(config.machine_properties)
     setup.kvm = config.kvm_accel
+    setup.accel = config.accel
+    setup.accel_properties = dict(config.accel_properties)
     setup.boot = _boot(board, config)
     setup.rtc = config.rtc
     setup.audiodevs = config.audiodevs

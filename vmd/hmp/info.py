@@ -118,18 +118,6 @@ _PLACES = (
 )
 
 
-def info_ramblock(machine: Machine, hmp: Hmp) -> None:
-    hmp.print(machine_commands.x_query_ramblock(machine)["human-readable-text"])
-
-
-def info_roms(machine: Machine, hmp: Hmp) -> None:
-    hmp.print(machine_commands.x_query_roms(machine)["human-readable-text"])
-
-
-def info_numa(machine: Machine, hmp: Hmp) -> None:
-    hmp.print(machine_commands.x_query_numa(machine)["human-readable-text"])
-
-
 def _info(name: str, help_text: str, handler: Any, *, preconfig: bool = False) -> HmpCommand:
     return HmpCommand(name, "", "", help_text, handler, preconfig=preconfig)
 
@@ -153,8 +141,5 @@ COMMANDS = [
         info_hotpluggable_cpus,
         preconfig=True,
     ),
-    _info("roms", "show the images that firmware and devices bring", info_roms),
-    _info("numa", "show the nodes of memory and CPUs", info_numa),
-    _info("ramblock", "show the blocks that RAM consists of", info_ramblock),
     _info("history", "show the lines typed so far", hmp_info_history, preconfig=True),
 ]

@@ -227,13 +227,6 @@ def info_spice(machine: Machine, hmp: Hmp) -> None:
         hmp.print("Server: disabled\n")
 
 
-def info_usb(machine: Machine, hmp: Hmp) -> None:
-    """Observed from hw/usb/bus.c."""
-    from vmd.devices import usb
-
-    hmp.print(usb.text(machine))
-
-
 COMMANDS = [
     HmpCommand("nmi", "", "", "inject an NMI", nmi),
     HmpCommand("balloon", "value:M", "target", "ask the guest for memory (in MB)", balloon),
@@ -301,6 +294,5 @@ INFO = [
     HmpCommand("vm-generation-id", "", "", "show the VM generation ID", info_vm_generation_id),
     HmpCommand("mice", "", "", "show which mouse gets what happens", info_mice),
     HmpCommand("spice", "", "", "show the SPICE server", info_spice),
-    HmpCommand("usb", "", "", "show the guest's USB devices", info_usb),
     HmpCommand("vnc", "", "", "show the VNC servers", info_vnc),
 ]

@@ -239,6 +239,48 @@ def x_query_numa(machine: Machine) -> dict[str, str]:
     return _readable(lines)
 
 
+def x_query_irq(machine: Machine) -> dict[str, str]:
+    from vmd.devices import interrupts
+
+    return _readable(interrupts.statistics(machine))
+
+
+def x_query_interrupt_controllers(machine: Machine) -> dict[str, str]:
+    from vmd.devices import interrupts
+
+    return _readable(interrupts.registers(machine))
+
+
+def x_query_jit(machine: Machine) -> dict[str, str]:
+    if machine.accel != "tcg":
+        raise QmpError("JIT information is only available with accel=tcg")
+    from vmd.devices import tcg
+
+    return {"human-readable-text": tcg.text(machine)}
+
+
+def x_query_opcount(machine: Machine) -> dict[str, str]:
+    if machine.accel != "tcg":
+        raise QmpError("Opcode count information is only available with accel=tcg")
+    return _readable(["[TCG profiler not compiled]"])
+
+
+def x_query_usb(machine: Machine) -> dict[str, str]:
+    """Observed from hw/usb/bus.c."""
+    from vmd.devices import usb
+
+    return {"human-readable-text": usb.text(machine)}
+
+
+def query_hv_balloon_status_report(machine: Machine) -> dict[str, object]:
+    raise QmpError("no hv-balloon device present")
+
+
+def dumpdtb(machine: Machine, filename: str) -> None:
+    hint = "(Perhaps it doesn't support FDT at all, or perhaps you need to provide an FDT with the"
+    raise QmpError("This machine doesn't have an FDT", hint=f"{hint} -fdt option?)")
+
+
 def x_query_ramblock(machine: Machine) -> dict[str, str]:
     """Columns observed from system/physmem.c. The offset is where QEMU would have put it."""
     titles = ("Block Name", "PSize", "Offset", "Used", "Total", "HVA", "RO")
@@ -265,6 +307,7 @@ def set_numa_node(machine: Machine, **asked: object) -> None:
 
 HANDLERS = {
     "balloon": balloon,
+    "dumpdtb": dumpdtb,
     "inject-nmi": inject_nmi,
     "memsave": memsave,
     "pmemsave": pmemsave,
@@ -272,6 +315,7 @@ HANDLERS = {
     "query-cpus-fast": query_cpus_fast,
     "query-current-machine": query_current_machine,
     "query-hotpluggable-cpus": query_hotpluggable_cpus,
+    "query-hv-balloon-status-report": query_hv_balloon_status_report,
     "query-kvm": query_kvm,
     "query-machines": query_machines,
     "query-memdev": query_memdev,
@@ -284,7 +328,12 @@ HANDLERS = {
     "system_powerdown": system_powerdown,
     "system_reset": system_reset,
     "system_wakeup": system_wakeup,
+    "x-query-interrupt-controllers": x_query_interrupt_controllers,
+    "x-query-irq": x_query_irq,
+    "x-query-jit": x_query_jit,
     "x-query-numa": x_query_numa,
+    "x-query-opcount": x_query_opcount,
     "x-query-roms": x_query_roms,
     "x-query-ramblock": x_query_ramblock,
+    "x-query-usb": x_query_usb,
 }
