@@ -186,7 +186,9 @@ class Plans:
         for member, kind, optional, _ in row[1]:
             check, inner = self._node(kind)
             if inner is not None and self._flavour.flat:
-                raise KeyError(kind)
+                if not optional:
+                    raise KeyError(kind)
+                continue  # cannot be written there: what tries to is left over
             plan.members.append((member, optional, check, inner))
             plan.needs = plan.needs or not optional
         if row[2] is not None:

@@ -26,6 +26,20 @@ if TYPE_CHECKING:
         debug_threads: bool
 
 
+class NoMachine:
+    """An owner of objects that are made before their machine."""
+
+    def __init__(self, debug_threads: bool) -> None:
+        self.debug_threads = debug_threads
+        self.backends: dict[str, MemoryBackend] = {}
+        self.objects: dict[str, UserObject] = {}
+        self.all_blocks: list[RamBlock] = []
+
+
+def is_memory(options: dict[str, object]) -> bool:
+    return str(options["qom-type"]).startswith("memory-backend-")
+
+
 def add_object(owner: ObjectOwner, options: dict[str, object]) -> None:
     """Create a user's object from checked ObjectOptions, for a machine or one in the making."""
     name = str(options["id"])
@@ -33,8 +47,8 @@ def add_object(owner: ObjectOwner, options: dict[str, object]) -> None:
     context = options.get("prealloc-context")
     if context:  # there are no thread contexts
         raise QmpError(f"Device '{context}' not found", DEVICE_NOT_FOUND)
-    is_memory = str(options["qom-type"]).startswith("memory-backend-")
-    if is_memory:
+    memory = is_memory(options)
+    if memory:
         from vmd.memory.backends import create, judge
 
         judge(options)
@@ -45,7 +59,7 @@ def add_object(owner: ObjectOwner, options: dict[str, object]) -> None:
     # `type` is a property that every container has.
     if name in owner.backends or name in owner.objects or name == "type":
         raise QmpError(f"attempt to add duplicate property '{name}' to object (type 'container')")
-    if is_memory:
+    if memory:
         owner.backends[name] = backend = create(options)
         owner.all_blocks.append(backend.block)
     else:

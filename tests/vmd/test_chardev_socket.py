@@ -26,7 +26,7 @@ from tests.vmd.chardev_stand import (
     read,
     read_exactly,
 )
-from vmd.chardev.telnet import GREETING, IAC, TelnetFilter
+from vmd.chardev.telnet import GREETING, IAC, Telnet
 
 MS = 1_000_000
 
@@ -419,8 +419,8 @@ async def test_telnet_offers_first_and_its_commands_are_not_input(stage: Stage) 
 def test_telnet_gives_back_what_was_escaped_however_it_is_cut(data: bytes, cuts: list[int]) -> None:
     escaped = data.replace(b"\xff", b"\xff\xff")
     places = [0, *sorted(min(cut, len(escaped)) for cut in cuts), len(escaped)]
-    telnet = TelnetFilter()
-    pieces = [telnet.strip(escaped[a:b]) for a, b in itertools.pairwise(places)]
+    telnet = Telnet()
+    pieces = [telnet.receive(escaped[a:b]) for a, b in itertools.pairwise(places)]
     assert b"".join(pieces) == data
 
 

@@ -65,7 +65,8 @@ class Host(NamedTuple):
     """What drivers ask of the process around them.
 
     `info` and `error` print a line of stderr, `announce` one of stdout; `open_file` opens a path
-    (so that /dev/fdset can be served); `terminate` ends the process (a mux's `^A x`).
+    (so that /dev/fdset can be served); `terminate` ends the process (a mux's `^A x`);
+    `find_object` knows the objects that a user has made, by their ids.
     """
 
     clock: Clock
@@ -74,6 +75,7 @@ class Host(NamedTuple):
     announce: Callable[[str], None]
     terminate: Callable[[], None]
     open_file: Callable[[str, int, int], int] = os.open
+    find_object: Callable[[str], object] = lambda name: None
 
 
 class Chardev:

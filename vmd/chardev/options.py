@@ -24,11 +24,14 @@ CHARDEV = OptionList(
         **dict.fromkeys(
             ("backend", "path", "input-path", "host", "port", "fd", "chardev", "logfile"), "str"
         ),
+        **dict.fromkeys(("tls-creds", "tls-authz"), "str"),
         **dict.fromkeys(
             ("server", "wait", "delay", "nodelay", "telnet", "ipv4", "ipv6", "mux", "signal"),
             "bool",
         ),
-        **dict.fromkeys(("append", "logappend", "abstract", "tight"), "bool"),
+        **dict.fromkeys(
+            ("append", "logappend", "abstract", "tight", "tn3270", "websocket"), "bool"
+        ),
         **dict.fromkeys(
             ("to", "reconnect", "reconnect-ms", "width", "height", "cols", "rows"), "number"
         ),
@@ -85,7 +88,10 @@ def _socket(options: Options) -> Data:
     if host is not None and options.get("port") is None:
         raise QmpError("chardev: socket: no port given")
     data: Data = {"addr": _socket_address(options), "server": options.boolean("server")}
-    _copy(options, data, ("wait", "telnet", "nodelay"))
+    _copy(options, data, ("wait", "telnet", "tn3270", "websocket", "nodelay"))
+    for name in ("tls-creds", "tls-authz"):
+        if name in options:
+            data[name] = options.get(name)
     # On the command line a server waits unless it is told not to.
     if data["server"]:
         data.setdefault("wait", True)

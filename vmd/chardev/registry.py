@@ -72,6 +72,17 @@ class Chardevs:
         if any(device.kind == "stdio" for device in self._devices.values()):
             raise QmpError("cannot use stdio by multiple character devices")
 
+    def _with_fd(
+        self, backend: Mapping[str, Any], fds: MutableMapping[str, int]
+    ) -> Mapping[str, Any]:
+        """The backend, where it names a descriptor with that one's number."""
+        if backend["type"] != "socket" or backend["data"]["addr"]["type"] != "fd":
+            return backend
+        from vmd.chardev.socket import check_socket
+
+        check_socket(backend["data"], self._host)
+        return _with_fd(backend, fds)
+
     async def plug(
         self, label: str, backend: Mapping[str, Any], fds: MutableMapping[str, int]
     ) -> dict[str, object]:
@@ -79,7 +90,7 @@ class Chardevs:
         if label in self._devices:
             raise QmpError(f"Chardev with id '{label}' already exists")
         try:
-            device = await self.add(label, _with_fd(backend, fds))
+            device = await self.add(label, self._with_fd(backend, fds))
         except QmpError as error:
             raise QmpError(f"Failed to add chardev '{label}': {error.desc}") from None
         _start(device)
@@ -91,7 +102,7 @@ class Chardevs:
         if label in self._devices:
             text = f"attempt to add duplicate property '{label}' to object (type 'container')"
             raise QmpError(text)
-        _start(await self.add(label, _with_fd(backend, fds), mux))
+        _start(await self.add(label, self._with_fd(backend, fds), mux))
 
     async def change(
         self, label: str, backend: Mapping[str, Any], fds: MutableMapping[str, int]
@@ -113,7 +124,7 @@ class Chardevs:
         move = old.mover
         if move is None:
             raise QmpError("Chardev user does not support chardev hotswap")
-        new = create(label, _with_fd(backend, fds), self._host, find=self.get)
+        new = create(label, self._with_fd(backend, fds), self._host, find=self.get)
         try:
             await new.open()
         except BaseException:
@@ -190,13 +201,11 @@ def _to_tell(device: Chardev) -> dict[str, object]:
 
 
 def _with_fd(backend: Mapping[str, Any], fds: MutableMapping[str, int]) -> Mapping[str, Any]:
-    """The backend, where it names a descriptor with that one's number; it is then no longer ours.
+    """A socket's backend with the number of the descriptor that it names; it is no longer ours.
 
     Observed from socket_get_fd in util/qemu-sockets.c.
     """
     data = backend["data"]
-    if backend["type"] != "socket" or data["addr"]["type"] != "fd":
-        return backend
     name = data["addr"]["data"]["str"]
     fd = fds.pop(name, None)
     if fd is None:

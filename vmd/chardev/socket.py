@@ -2,7 +2,9 @@
 
 Observed from chardev/char-socket.c. The states of a connection and their theory: there is at most
 one peer. A server listens exactly while it has none, so others wait in the kernel's backlog; a
-client with a reconnect time dials exactly while it has none.
+client with a reconnect time dials exactly while it has none. Where TLS, a websocket or telnet stand
+between (layers.py) the chardev hears of a peer when all handshakes are done; one that does not end
+them keeps others out, as with QEMU.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vmd.chardev.chardev import Chardev, Host
-    from vmd.chardev.telnet import TelnetFilter
+    from vmd.chardev.layers import Credentials, Layers
 
 READ_SIZE = 64 * 1024
 MAX_FDS = 16
@@ -33,18 +35,32 @@ FD_SIZE = 4
 FD_SPACE = socket.CMSG_SPACE(MAX_FDS * FD_SIZE)
 
 
-def check_socket(options: Mapping[str, Any]) -> None:
-    """Refuse options that exclude each other, in QEMU's order and words."""
+def check_socket(options: Mapping[str, Any], host: Host) -> Credentials | None:
+    """Refuse options that exclude each other, in QEMU's order and words; finds its credentials."""
     server: bool = options.get("server", True)
     reconnect = options.get("reconnect", 0)  # reconnect-ms, where it has no use, is not heeded
+    credentials = None
+    if "tls-creds" in options:
+        from vmd.chardev.layers import check_credentials
+
+        credentials = check_credentials(options, host)
     if reconnect and options["addr"]["type"] == "fd":
         raise QmpError("'reconnect' option is incompatible with 'fd' address type")
+    if credentials is not None:
+        from vmd.chardev.layers import check_tls_address
+
+        check_tls_address(options)
+    elif "tls-authz" in options:
+        raise QmpError("'tls_authz' option requires 'tls_creds' option")
     if reconnect and server:
         raise QmpError("'reconnect' option is incompatible with socket in server listen mode")
+    if options.get("websocket") and not server:
+        raise QmpError("Websocket client is not implemented")
     if "wait" in options and not server:
         raise QmpError("'wait' option is incompatible with socket in client connect mode")
     if "reconnect" in options and "reconnect-ms" in options:
         raise QmpError("'reconnect' and 'reconnect-ms' are mutually exclusive")
+    return credentials
 
 
 class SocketDriver:
@@ -58,7 +74,8 @@ class SocketDriver:
         self._server: bool = options.get("server", True)
         self._wait: bool = self._server and options.get("wait", False)
         self._nodelay: bool = options.get("nodelay", False)
-        self._telnet: bool = options.get("telnet", False)
+        self._options = options
+        self._credentials = check_socket(options, host)
         self._reconnect_ms: int = (
             0
             if self._server
@@ -67,7 +84,9 @@ class SocketDriver:
         self._listeners: list[socket.socket] = []
         self._peer: socket.socket | None = None
         self._stream: Stream | None = None
-        self._filter: TelnetFilter | None = None
+        self._layers: Layers | None = None
+        self._early = b""  # came with the end of the handshakes, and waits for who reads it
+        self._met = False  # the handshakes with the peer are done
         self._fds: list[int] = []
         self._held: tuple[bytes, list[int]] | None = None  # was read, and waits for its turn
         self._dialler: asyncio.Task[None] | None = None
@@ -103,9 +122,11 @@ class SocketDriver:
         self._adopt(peer)
 
     def _scheme(self) -> str:
-        if self._address["type"] == "inet":
-            return "telnet" if self._telnet else "tcp"
-        return str(self._address["type"])
+        return self._protocol() if self._address["type"] == "inet" else str(self._address["type"])
+
+    def _protocol(self) -> str:
+        spoken = (name for name in ("telnet", "websocket") if self._options.get(name))
+        return next(spoken, "tcp")
 
     def _idle_name(self) -> str:
         suffix = ",server=on" if self._server else ""
@@ -161,21 +182,50 @@ class SocketDriver:
     def _adopt(self, peer: socket.socket) -> None:
         if self._nodelay and peer.family != socket.AF_UNIX:
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._peer = peer
+        fd = peer.fileno()
+        layers = self._make_layers()
+        # Descriptors come with bytes that somebody reads, not with a part of a handshake.
+        plain = peer.family != socket.AF_UNIX or (layers is not None and layers.recode)
+        read = self._read_plain if plain else self._read_with_fds
+        self._stream = Stream(self, fd, read, fd, peer.send)
+        self._layers = layers
+        if layers is None:
+            self._meet()
+            return
+        layers.start(self._stream.write)
+        if layers.ready:
+            self._meet()
+            return
+        self._stream.resume()
+        if layers.over:
+            self._loop.call_soon(self._give_up, layers)
+
+    def _make_layers(self) -> Layers | None:
+        """What is spoken on a new connection, if it is not plain."""
+        spoken = ("telnet", "tn3270", "websocket") if self._server else ()
+        if self._credentials is None and not any(self._options.get(name) for name in spoken):
+            return None
+        from vmd.chardev.layers import make_layers
+
+        return make_layers(self._options, self._credentials, self._host)
+
+    def _give_up(self, layers: Layers) -> None:
+        if self._layers is layers:
+            self.ended()
+
+    def _meet(self) -> None:
+        """The peer is there, for the chardev."""
+        peer, stream = self._peer, self._stream
+        assert peer is not None and stream is not None
         try:
-            scheme = "telnet" if self._telnet else "tcp"
-            self.filename = addresses.describe_connection(peer, scheme, self._server)
+            self.filename = addresses.describe_connection(peer, self._protocol(), self._server)
         except OSError:
             # Gone before it was greeted; reading will find the end.
             self.filename = self._idle_name().removeprefix("disconnected:")
-        self._peer = peer
-        fd = peer.fileno()
-        read = self._read_with_fds if peer.family == socket.AF_UNIX else self._read_plain
-        stream = self._stream = Stream(self, fd, read, fd, peer.send)
-        if self._telnet:
-            from vmd.chardev.telnet import GREETING, TelnetFilter
-
-            self._filter = TelnetFilter()
-            stream.write(GREETING)
+        self._met = True
+        if stream.reading:
+            stream.pause()
         self._chardev.connected()
         if self._stream is stream and not stream.reading:
             stream.pause()
@@ -242,9 +292,23 @@ class SocketDriver:
             self.receive(self._take_held())
 
     def receive(self, data: bytes) -> None:
-        if self._filter is not None:
-            data = self._filter.strip(data)
-        if data:
+        layers = self._layers
+        if layers is None:
+            self._chardev.receive(data)
+            return
+        data = layers.receive(data)
+        if layers.ready and not self._met:
+            self._meet()
+            if self._stream is not None and not self._stream.reading:
+                data, self._early = b"", data
+        if data and self._layers is layers:
+            self._chardev.receive(data)
+        if layers.over and self._layers is layers:
+            self.ended()
+
+    def _read_early(self) -> None:
+        if self._early and self._stream is not None and self._stream.reading:
+            data, self._early = self._early, b""
             self._chardev.receive(data)
 
     def drained(self) -> None:
@@ -265,7 +329,9 @@ class SocketDriver:
         if self._peer is not None:
             self._peer.close()
             self._peer = None
-        self._filter = None
+        self._layers = None
+        self._early = b""
+        self._met = False
         _close_all(self._fds)
         if self._held is not None:
             _close_all(self._held[1])
@@ -279,18 +345,20 @@ class SocketDriver:
         return self._stream.backlog if self._stream is not None else 0
 
     def write(self, data: bytes) -> None:
-        if self._stream is not None:
-            self._stream.write(data)
+        if self._stream is not None and self._met:
+            self._stream.write(data if self._layers is None else self._layers.wrap(data))
 
     def pause(self) -> None:
-        if self._stream is not None:
+        if self._stream is not None and self._met:
             self._stream.pause()
 
     def resume(self) -> None:
-        if self._stream is not None:
+        if self._stream is not None and self._met:
             self._stream.resume()
             if self._held is not None:
                 self._loop.call_soon(self._read_held)
+            if self._early:
+                self._loop.call_soon(self._read_early)
 
     def take_fd(self) -> int | None:
         if not self._fds:

@@ -16,7 +16,7 @@ from vmd.guest.guest import GuestOptions
 from vmd.machine import Machine
 from vmd.machine_setup import MachineSetup
 from vmd.memory import RamBlock
-from vmd.user_objects import add_object
+from vmd.user_objects import NoMachine, add_object, is_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +26,21 @@ if TYPE_CHECKING:
     from vmd.cli.report import Report
     from vmd.clock import Clock
     from vmd.devices.board import AuxBlock, Board
+    from vmd.devices.objects import UserObject
     from vmd.devices.topology import Topology
     from vmd.fdset import FdSets
     from vmd.memory.backends import MemoryBackend
     from vmd.trace import Tracer
+
+
+def early_objects(config: Config, report: Report) -> dict[str, UserObject]:
+    """The objects that come before character devices, which may name them: all but memory."""
+    owner = NoMachine(config.debug_threads)
+    for request in config.objects:
+        if not is_memory(request.properties):
+            with report.at(""):
+                add_object(owner, request.properties)
+    return owner.objects
 
 
 def begin_machine(
@@ -38,14 +49,17 @@ def begin_machine(
     clock: Clock,
     fdsets: FdSets,
     on_exit: Callable[[int], None],
-    tracer: Tracer | None = None,
+    tracer: Tracer | None,
+    objects: dict[str, UserObject],
 ) -> tuple[Machine, MachineSetup]:
     """The machine that `config` describes, so far as monitors need it, and what it is made from.
 
-    It has a name and objects, but no RAM. Quit if there cannot be one.
+    It has a name and objects (`objects` exist already, memory comes to them), but no RAM. Quit if
+    there cannot be one.
     """
     board = boards.find(config.machine)
     setup = MachineSetup(board)
+    setup.objects = objects
     setup.name = config.name
     setup.debug_threads = config.debug_threads
     setup.uuid = config.uuid
@@ -69,8 +83,9 @@ def begin_machine(
     setup.actions |= config.actions
     setup.globals = _device_globals(config, report)
     for request in config.objects:
-        with report.at(""):
-            add_object(setup, request.properties)
+        if is_memory(request.properties):
+            with report.at(""):
+                add_object(setup, request.properties)
     setup.memory_slots = config.memory.slots
     with report.at(_typed_guest(config)):
         guest = _guest_options(config)

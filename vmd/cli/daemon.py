@@ -21,7 +21,7 @@ from vmd.chardev import Host, claim
 from vmd.chardev.line import Line
 from vmd.chardev.registry import Chardevs
 from vmd.cli import ports
-from vmd.cli.build import begin_machine, finish_machine
+from vmd.cli.build import begin_machine, early_objects, finish_machine
 from vmd.cli.cpus import check_cpu, set_numa_node
 from vmd.cli.plug import add_devices, add_fd, open_displays
 from vmd.cli.report import Quit
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         PortRequest,
     )
     from vmd.cli.report import Report
+    from vmd.devices.objects import UserObject
     from vmd.events import Event
     from vmd.machine import Machine
     from vmd.machine_setup import MachineSetup
@@ -75,6 +76,7 @@ class Daemon:
         self._terminal_label: str | None = None
         self._ending: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._machine: Machine | None = None
+        self._objects: dict[str, UserObject] = {}
 
     async def run(self, ready: Callable[[], None]) -> int:
         """Set up, call `ready` once, live, take down. The exit code; Quit if setting up fails."""
@@ -84,13 +86,21 @@ class Daemon:
                 with self._report.at(handed.where):
                     add_fd(self._fdsets, handed.options)
             choose_machine(self._config, self._report)
+            if self._config.objects:
+                self._objects = early_objects(self._config, self._report)
             for request in self._config.chardevs:
                 with self._report.at(request.where):
                     await self._open_chardev(request)
             settle(self._config, self._report)
             qtest = await self._open_qtest()
             machine, setup = begin_machine(
-                self._config, self._report, self._clock, self._fdsets, self._end, self._tracer
+                self._config,
+                self._report,
+                self._clock,
+                self._fdsets,
+                self._end,
+                self._tracer,
+                self._objects,
             )
             self._machine = machine
             machine.chardevs = self._chardevs
@@ -129,6 +139,7 @@ class Daemon:
             announce=_announce,
             terminate=self._terminate,
             open_file=self._open_file,
+            find_object=lambda name: self._objects.get(name),
         )
 
     async def _open_qtest(self) -> Chardev | None:

@@ -176,7 +176,10 @@ class Rng:
             self._fd = -1
 
 
-UserObject = IOThread | Secret | Rng
+if TYPE_CHECKING:
+    from vmd.devices.credentials import OneIdentity, Rules, TlsCredentials
+
+    UserObject = IOThread | Secret | Rng | TlsCredentials | OneIdentity | Rules
 
 
 def create_object(
@@ -189,15 +192,35 @@ def create_object(
     kind = options["qom-type"]
     if kind == "secret":
         return Secret(options, others)
+    if kind in ("tls-creds-anon", "tls-creds-x509"):
+        from vmd.devices.credentials import TlsCredentials
+
+        name = options.get("passwordid")
+        password = None if name is None else find_secret(str(name), others).content
+        return TlsCredentials(options, password)
+    if kind == "authz-simple":
+        from vmd.devices.credentials import OneIdentity
+
+        return OneIdentity(options)
+    if kind == "authz-list":
+        from vmd.devices.credentials import Rules
+
+        return Rules(options)
     return IOThread(options, named=named_threads) if kind == "iothread" else Rng(options)
 
 
-def _wrapping_key(name: str, others: Mapping[str, UserObject]) -> bytes:
+def find_secret(name: str, others: Mapping[str, UserObject]) -> Secret:
+    """The secret with this id; QmpError if there is none, or if it is something else."""
     found = others.get(name)
     if found is None:
         raise QmpError(f"No secret with id '{name}'")
     if not isinstance(found, Secret):
         raise QmpError(f"Object with id '{name}' is not a secret")
+    return found
+
+
+def _wrapping_key(name: str, others: Mapping[str, UserObject]) -> bytes:
+    found = find_secret(name, others)
     if len(found.content) != KEY_SIZE:
         raise QmpError(f"Key should be {KEY_SIZE} bytes in length")
     return found.content

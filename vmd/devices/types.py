@@ -87,6 +87,14 @@ _EVENT_LOOP = {"aio-max-batch": "int", "thread-pool-max": "int", "thread-pool-mi
 _IOTHREAD = {"poll-grow": "int", "poll-max-ns": "int", "poll-shrink": "int"}
 _SECRET_COMMON = {"format": "QCryptoSecretFormat", "iv": "string", "keyid": "string"}
 _SECRET = {"data": "string", "file": "string"}
+_TLS_CREDS = {
+    "dir": "string",
+    "endpoint": "QCryptoTLSCredsEndpoint",
+    "priority": "string",
+    "verify-peer": "bool",
+}
+_TLS_CREDS_X509 = {"passwordid": "string", "sanity-check": "bool"}
+_AUTHZ_LIST = {"policy": "QAuthZListPolicy", "rules": "QAuthZListRule"}
 _DEVICE = {
     "hotpluggable": "bool",
     "hotplugged": "bool",
@@ -140,6 +148,12 @@ _LIST = (
     Type("iothread", "event-loop-base", _IOTHREAD),
     Type("secret_common", "object", _SECRET_COMMON, abstract=True),
     Type("secret", "secret_common", _SECRET, interfaces=_USER),
+    Type("tls-creds", "object", _TLS_CREDS, abstract=True),
+    Type("tls-creds-anon", "tls-creds", {}, interfaces=_USER),
+    Type("tls-creds-x509", "tls-creds", _TLS_CREDS_X509, interfaces=_USER),
+    Type("authz", "object", {}, abstract=True),
+    Type("authz-list", "authz", _AUTHZ_LIST, interfaces=_USER),
+    Type("authz-simple", "authz", {"identity": "string"}, interfaces=_USER),
     Type("rng-backend", "object", {"opened": "bool"}, abstract=True, interfaces=_USER),
     Type("rng-builtin", "rng-backend", {}),
     Type("rng-random", "rng-backend", {"filename": "string"}),
