@@ -97,7 +97,9 @@ class Stage:
         self.said: list[str] = []
         self._spoken = asyncio.Event()
         self.ended = False
-        self.host = Host(self.clock, self._say, self._say, self._say, self._end)
+        self.objects: dict[str, object] = {}
+        say = self._say
+        self.host = Host(self.clock, say, say, say, self._end, find_object=self.objects.get)
         self.made: list[Chardev] = []
 
     def _say(self, text: str) -> None:

@@ -88,12 +88,12 @@ _IOTHREAD = {"poll-grow": "int", "poll-max-ns": "int", "poll-shrink": "int"}
 _SECRET_COMMON = {"format": "QCryptoSecretFormat", "iv": "string", "keyid": "string"}
 _SECRET = {"data": "string", "file": "string"}
 _TLS_CREDS = {
-    "dir": "string",
     "endpoint": "QCryptoTLSCredsEndpoint",
-    "priority": "string",
+    "dir": "string",
     "verify-peer": "bool",
+    "priority": "string",
 }
-_TLS_CREDS_X509 = {"passwordid": "string", "sanity-check": "bool"}
+_TLS_CREDS_X509 = {"sanity-check": "bool", "passwordid": "string"}
 _AUTHZ_LIST = {"policy": "QAuthZListPolicy", "rules": "QAuthZListRule"}
 _DEVICE = {
     "hotpluggable": "bool",
