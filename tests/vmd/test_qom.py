@@ -99,14 +99,14 @@ def test_cpus_fill_a_socket_before_the_next() -> None:
 
 
 def test_an_io_thread_is_a_thread_of_the_host_until_it_is_closed() -> None:
-    thread = IOThread({"id": "t"})
+    thread = IOThread({"id": "t"}, named=False)
     assert thread.thread_id > 0
     thread.close()
 
 
 def test_pool_limits_that_do_not_fit_are_refused_and_kept() -> None:
     """As QEMU does: the wish is noted before the pool is changed."""
-    thread = IOThread({"id": "t"})
+    thread = IOThread({"id": "t"}, named=False)
     with pytest.raises(QmpError, match="bad thread-pool-min/thread-pool-max values"):
         thread.set("thread-pool-min", 70)
     assert thread.parameters["thread-pool-min"] == 70
