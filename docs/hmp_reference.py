@@ -35,7 +35,7 @@ SUBJECTS = (
     ("Devices and networks", ("device",)),
     ("Drives", ("block",)),
     ("Character devices", ("char",)),
-    ("The machine", ("info", "machine")),
+    ("The machine", ("info", "inside", "machine")),
     ("Memory, CPUs and ports", ("debug", "ports")),
     ("Objects", ("misc",)),
     ("Traces and the log", ("trace",)),
