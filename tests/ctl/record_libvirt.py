@@ -11,18 +11,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.clients.libvirt.ground import QEMU_CONF
+
 KEPT = Path(__file__).with_name("data")
 FORMATS = ("raw", "gzip", "bzip2", "xz", "zstd", "sparse")
-SETTINGS = """\
-user = "root"
-group = "root"
-dynamic_ownership = 0
-remember_owner = 0
-security_driver = "none"
-cgroup_controllers = [ ]
-namespaces = [ ]
-stdio_handler = "file"
-"""
 DOMAIN = """\
 <domain type='qemu'>
   <name>saved</name>
@@ -47,7 +39,7 @@ def main() -> None:
         directory = Path(name)
         settings = directory / "root" / "etc" / "qemu.conf"
         settings.parent.mkdir(parents=True)
-        settings.write_text(SETTINGS)
+        settings.write_text(QEMU_CONF)
         loader = directory / "firmware"
         loader.write_bytes(bytes(65536))
         (directory / "domain.xml").write_text(DOMAIN.format(loader=loader))

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.differential.stage import Machine, Stage
+    from tests.differential.wires import Wire
 
 MIB = 1 << 20
 CLUSTER = 1 << 16
@@ -76,6 +77,17 @@ def typed(stage: Stage, arguments: str, *lines: str) -> None:
         machine.human.type(line)
     machine.human.leave()
     machine.exited()
+
+
+def ask_qtest(stage: Stage, wire: Wire, *lines: str) -> None:
+    """Requests of the qtest protocol, one after the other, each with its answer."""
+    for line in lines:
+        wire.write(f"{line}\n".encode())
+        reply = b""
+        while not reply.endswith(b"\n"):
+            reply += wire.read("an answer")
+        stage.note(f"-> {line}")
+        stage.note(f"<- {reply.decode().rstrip()}")
 
 
 def one_page_of_ram(stage: Stage) -> None:

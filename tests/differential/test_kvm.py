@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.differential.scenes import capabilities, leave, load, save
-from tests.differential.stage import DEVICE, Program, find_vmd, stage
+from tests.differential.stage import DEVICE, Program, find_vmd
 from tests.differential.test_interop_devices import sections
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from tests.differential.stage import Machine, Stage
 
 CPU = "/machine/unattached/device[0]"
@@ -33,18 +30,6 @@ APART += ("legacy-memory",)
 def _kvm() -> None:
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         pytest.skip("this host has no KVM")
-
-
-@pytest.fixture
-def vmd(tmp_path: Path) -> Iterator[Stage]:
-    with stage(find_vmd(), tmp_path) as scene:
-        yield scene
-
-
-@pytest.fixture
-def real(qemu: Program, tmp_path: Path) -> Iterator[Stage]:
-    with stage(qemu, tmp_path) as scene:
-        yield scene
 
 
 def asked(scene: Stage, line: str, command: str, *arguments: dict[str, Any] | None) -> list[Any]:

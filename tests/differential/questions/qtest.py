@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.differential.scenes import leave
+from tests.differential.scenes import ask_qtest, leave
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,14 +20,7 @@ SERVED = f"{MACHINE} -qtest unix:qtest,server=on,wait=off -qtest-log none"
 
 def _say(stage: Stage, lines: Iterable[str]) -> None:
     machine = stage.start(SERVED)
-    wire = stage.connect("qtest")
-    for line in lines:
-        wire.write(f"{line}\n".encode())
-        reply = b""
-        while not reply.endswith(b"\n"):
-            reply += wire.read("an answer")
-        stage.note(f"-> {line}")
-        stage.note(f"<- {reply.decode().rstrip()}")
+    ask_qtest(stage, stage.connect("qtest"), *lines)
     leave(machine)
 
 

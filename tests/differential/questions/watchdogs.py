@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.differential.scenes import leave
+from tests.differential.scenes import ask_qtest, leave
 
 if TYPE_CHECKING:
     from tests.differential.stage import Machine, Stage
-    from tests.differential.wires import Wire
 
 DEVICE = "-machine pc -nodefaults -accel tcg -m 16 -device ib700"
 SERVED = f"{DEVICE} -qtest unix:qtest,server=on,wait=off -qtest-log none"
@@ -16,19 +15,9 @@ AT_ONCE, IN_TWO_SECONDS = "outb 0x443 0xf", "outb 0x443 0xfe"
 OFF = "outb 0x441 0"
 
 
-def _say(stage: Stage, wire: Wire, *lines: str) -> None:
-    for line in lines:
-        wire.write(f"{line}\n".encode())
-        reply = b""
-        while not reply.endswith(b"\n"):
-            reply += wire.read("an answer")
-        stage.note(f"-> {line}")
-        stage.note(f"<- {reply.decode().rstrip()}")
-
-
 def _armed(stage: Stage, arguments: str) -> Machine:
     machine = stage.start(f"{SERVED} {arguments}")
-    _say(stage, stage.connect("qtest"), AT_ONCE)
+    ask_qtest(stage, stage.connect("qtest"), AT_ONCE)
     return machine
 
 
@@ -59,7 +48,7 @@ def reset_where_that_is_the_end(stage: Stage) -> None:
 
 def shutdown(stage: Stage) -> None:
     machine = stage.start(f"{SERVED} -watchdog-action shutdown", guest="ab")
-    _say(stage, stage.connect("qtest"), AT_ONCE)
+    ask_qtest(stage, stage.connect("qtest"), AT_ONCE)
     machine.qmp.wait("POWERDOWN")
     machine.qmp.execute("query-status")
     leave(machine)
@@ -93,7 +82,7 @@ def pause_and_reset(stage: Stage) -> None:
 
 def the_action_is_chosen_while_it_watches(stage: Stage) -> None:
     machine = stage.start(f"{SERVED} -action watchdog=reset -S")
-    _say(stage, stage.connect("qtest"), IN_TWO_SECONDS)
+    ask_qtest(stage, stage.connect("qtest"), IN_TWO_SECONDS)
     machine.qmp.execute("set-action", {"watchdog": "pause"})
     machine.qmp.execute("watchdog-set-action", {"action": "none"})
     machine.qmp.execute("cont")
@@ -105,14 +94,16 @@ def nobody_watches_any_more(stage: Stage) -> None:
     """Switched off, or reset: what comes is the second time that it is armed."""
     machine = stage.start(f"{SERVED} -action watchdog=none -S")
     wire = stage.connect("qtest")
-    _say(stage, wire, AT_ONCE, OFF)
+    ask_qtest(stage, wire, AT_ONCE, OFF)
     machine.qmp.execute("cont")
     machine.qmp.execute("stop")
-    _say(stage, wire, AT_ONCE)
+    ask_qtest(stage, wire, AT_ONCE)
     machine.qmp.execute("system_reset")
     machine.qmp.execute("cont")
     machine.qmp.execute("set-action", {"watchdog": "debug"})
-    _say(stage, wire, "inb 0x443", "inw 0x441", "outw 0x443 0x0f", "outw 0x442 0x0f0f", AT_ONCE)
+    ask_qtest(
+        stage, wire, "inb 0x443", "inw 0x441", "outw 0x443 0x0f", "outw 0x442 0x0f0f", AT_ONCE
+    )
     machine.qmp.wait("WATCHDOG")
     leave(machine)
 
