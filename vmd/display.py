@@ -103,7 +103,7 @@ def has_display(machine: Machine) -> bool:
     """Whether there is an adapter: the board's own, or one that was plugged in."""
     if any(block.idstr.endswith("vga.vram") for block in machine.ram_blocks):
         return True
-    return any(device.type.name in ADAPTERS for device in machine.devices.users())
+    return any(device.type.name in ADAPTERS for device in machine.devices.plugged())
 
 
 def console_of(machine: Machine, name: str, head: int) -> int:

@@ -93,7 +93,8 @@ class Machine:
         self.objects = setup.objects
         self.autostart = setup.autostart
         self.only_migratable = setup.only_migratable
-        self.has_default_nic = setup.has_default_nic
+        self.furniture = setup.furniture
+        self.has_default_network = setup.has_default_network
         self.globals = setup.globals
         self._devices: Devices | None = None
         self._processors: Processors | None = None
@@ -371,7 +372,7 @@ class Machine:
         if self._networks is None:
             from vmd.devices.network import Networks
 
-            self._networks = Networks()
+            self._networks = Networks(with_default=self.has_default_network)
         return self._networks
 
     @cached_property

@@ -13,6 +13,7 @@ from vmd.memory import AddressSpace, split_ram
 if TYPE_CHECKING:
     from vmd.clock import Clock
     from vmd.devices.board import Board
+    from vmd.devices.furniture import Furniture
     from vmd.devices.objects import UserObject
     from vmd.kvm import Kvm
     from vmd.memory import RamBlock
@@ -58,7 +59,8 @@ class MachineSetup:
         self.autostart = True
         self.incoming = False
         self.only_migratable = False
-        self.has_default_nic = False
+        self.furniture: Furniture | None = None  # of a PC
+        self.has_default_network = False
         self.globals: list[tuple[str, str, str]] = []
         self.actions = {name: values[0] for name, values in ACTIONS.items()}
         self.guest_clock: Clock | None = None  # the guest's own time, if it has one

@@ -24,7 +24,9 @@ MSG = OptionList("msg", None, {"timestamp": "bool", "guest-name": "bool"})
 NAME = OptionList(
     "name", "guest", {"guest": "str", "process": "str", "debug-threads": "bool"}, merge=True
 )
+NET = OptionList("net", "type")
 NETDEV = OptionList("netdev", "type")
+NIC = OptionList("nic", "type")
 NUMA = OptionList("numa", "type")
 OBJECT = OptionList("object", "qom-type")
 OVERCOMMIT = OptionList("overcommit", None, {"mem-lock": "str", "cpu-pm": "bool"}, merge=True)

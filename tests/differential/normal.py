@@ -30,6 +30,8 @@ _TEXT = (
     (re.compile(r"0x[0-9a-f]{16}(?=  r[wo])"), "<host address>"),
     (re.compile(r"^(Host \w+ address for \S+ \(\S+\) is) 0x[0-9a-f]+$", re.M), r"\1 <address>"),
     (re.compile(r"\bthread_id=\d+$", re.M), "thread_id=<n>"),
+    (re.compile(r"#(net|block)\d+\b"), r"#\1<n>"),
+    (re.compile(r"^TLB elided flushes  \d+$", re.M), "TLB elided flushes  <n>"),
     (
         re.compile(r"^((?:transferred|precopy|downtime) ram): \d+ kbytes$", re.M),
         r"\1: <n> kbytes",

@@ -34,7 +34,7 @@ PLAIN = (
     *("VGA", "cirrus-vga", "bochs-display", "virtio-vga", "virtio-gpu-pci"),
     *("virtio-keyboard-pci", "virtio-mouse-pci", "virtio-tablet-pci"),
     *("pvpanic", "pvpanic-pci", "vmcoreinfo", "vmgenid", "isa-debug-exit", "i6300esb", "ib700"),
-    *("pci-testdev", "edu", "mc146818rtc"),
+    *("pci-testdev", "edu", "mc146818rtc", "isa-fdc"),
     *(f"virtio-{kind}-pci{end}" for kind in ("balloon", "net", "rng") for end in TRANSITIONAL),
     *(f"virtio-{kind}-pci{end}" for kind in ("scsi", "serial") for end in TRANSITIONAL),
 )
@@ -49,6 +49,7 @@ WITH: dict[str, tuple[str, str]] = {  # other options, properties
     "ide-cd": (CDROM, "drive=n0"),
     "scsi-hd": (f"{SCSI} {NODE}", "drive=n0"),
     "scsi-cd": (f"{SCSI} {CDROM}", "drive=n0"),
+    "floppy": (f"-device isa-fdc {NODE}", "drive=n0"),
     "isa-serial": ("-chardev null,id=c", "chardev=c"),
     "pci-serial": ("-chardev null,id=c", "chardev=c"),
     "isa-parallel": ("-chardev null,id=c", "chardev=c"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import qapi
 from qapi.error import QmpError
 from vmd.cli.cpus import numa_nodes
 from vmd.cli.globals import preset
@@ -79,7 +80,15 @@ def begin_machine(
         setup.guest_clock = HeldClock()
     setup.incoming = bool(config.incoming)
     setup.only_migratable = config.only_migratable
-    setup.has_default_nic = config.defaults
+    setup.has_default_network = config.has_default_network
+    if config.nets:
+        from vmd.cli.nets import wishes
+
+        config.wishes = wishes(config, board, qapi.load(), report)
+    if board.has_cpus:
+        from vmd.cli.furniture import furnish
+
+        setup.furniture = furnish(config, board, report)
     setup.actions |= config.actions
     setup.globals = _device_globals(config, report)
     for request in config.objects:
@@ -184,7 +193,11 @@ def _add_ram(setup: MachineSetup, config: Config, nodes: list[NumaNode]) -> None
             properties = {"qom-type": "memory-backend-ram", "id": board.default_ram_id}
             add_object(setup, {**properties, "size": setup.ram_size})
             setup.main_ram = [setup.backends[board.default_ram_id].block]
-    devices = board.default_devices if config.defaults else ()
+    devices: list[AuxBlock] = []
+    if setup.furniture is not None:
+        from vmd.devices.furniture import blocks
+
+        devices = blocks(board.alias, setup.furniture)
     others = [_aux(block) for block in (*board.bios, *devices, *board.acpi)]
     setup.ram_blocks = [*setup.main_ram, *others]
     setup.all_blocks += others

@@ -12,6 +12,7 @@ from vmd.devices.topology import Topology
 
 if TYPE_CHECKING:
     from vmd.cli.cpus import NumaNode
+    from vmd.cli.nets import Wish
     from vmd.kvm import Kvm
     from vmd.options import Options, Tree
 
@@ -62,6 +63,14 @@ class DeviceRequest(NamedTuple):
     where: str
     options: dict[str, object]
     is_json: bool
+
+
+class NetRequest(NamedTuple):
+    """A `-nic` (`is_pair`: a device with its backend) or a `-net` (one end of a hub)."""
+
+    where: str
+    options: Options
+    is_pair: bool
 
 
 class IncomingRequest:
@@ -144,6 +153,8 @@ class Config:
         self.globals: list[GlobalRequest] = []
         self.devices: list[DeviceRequest] = []
         self.netdevs: list[ObjectRequest] = []
+        self.nets: list[NetRequest] = []
+        self.wishes: list[Wish] = []  # what has become of them: see nets
         self.blockdevs: list[ObjectRequest] = []
         self.added_fds: list[Request] = []
         self.audiodevs: list[dict[str, object]] = []
@@ -168,6 +179,7 @@ class Config:
         self.rtc = Rtc()
 
         self.defaults = True  # False: -nodefaults
+        self.has_network = False  # -netdev, -nic or -net: no other than these
         self.nographic = False
         self.on_terminal = False  # -nographic, and something is there that would talk to stdio
         self.vga: str | None = None
@@ -183,3 +195,8 @@ class Config:
         self.kvm = "auto"  # -vmd kvm=on|off|auto: whether there is one; auto asks the host
         self.vmd: dict[str, str] = {}  # -vmd guest=NAME[,key=value…]
         self.terminal: dict[str, str] = {}  # -vmd history=…,events=…: the monitor on a terminal
+
+    @property
+    def has_default_network(self) -> bool:
+        """Whether there is a network that nobody asked for."""
+        return self.defaults and not self.has_network

@@ -23,7 +23,7 @@ from vmd.chardev.registry import Chardevs
 from vmd.cli import ports
 from vmd.cli.build import begin_machine, early_objects, finish_machine
 from vmd.cli.cpus import check_cpu, set_numa_node
-from vmd.cli.plug import add_devices, add_fd, open_displays
+from vmd.cli.plug import MAX_SERIAL_PORTS, Port, add_devices, add_fd, open_displays
 from vmd.cli.report import Quit
 from vmd.cli.settle import choose_machine, settle
 from vmd.cli.signals import SignalWatch
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from vmd.trace import Tracer
 
 MAX_PARALLEL_PORTS = 3
-MAX_SERIAL_PORTS = 4  # that a PC has devices for; others are made, and nobody is there
 FLUSH_NS = 200_000_000
 """How long the end waits for clients that have not yet read everything."""
 
@@ -183,8 +182,8 @@ class Daemon:
         """What comes after the monitors: CPUs, RAM, ports, devices, whoever is to arrive."""
         machine.cpu_features = check_cpu(self._config, self._report, machine.host_cpu)
         finish_machine(machine, setup, self._config, self._report)
-        await self._connect_serials(machine)
-        add_devices(machine, self._config, self._report)
+        ports = await self._connect_ports(machine)
+        add_devices(machine, self._config, self._report, ports)
         open_displays(machine, self._config, self._report)
         await self._start_incoming(machine)
 
@@ -203,10 +202,13 @@ class Daemon:
         machine.exit_preconfig = machine.set_numa_node = None
         machine.power_on()
 
-    async def _connect_serials(self, machine: Machine) -> None:
-        """The ports that have options of their own."""
+    async def _connect_ports(self, machine: Machine) -> list[Port]:
+        """Open what serial and parallel ports lead to; those of a PC, which get devices."""
+        found = []
         for index, port in enumerate(self._config.serials):
-            await self._connect_serial(machine, port, index)
+            chardev = await self._connect_serial(machine, port, index)
+            if chardev is not None and index < MAX_SERIAL_PORTS:
+                found.append(Port(port, "serial", index, chardev.label))
         given = [port for port in self._config.parallels if port.text != "none"]
         for index, port in enumerate(given):
             if index == MAX_PARALLEL_PORTS:
@@ -214,11 +216,11 @@ class Daemon:
             chardev = await self._port(port, "parallel", index)
             if chardev is None:
                 continue
-            with self._report.at(port.where):
-                if ports.needs_monitor(port):
+            if ports.needs_monitor(port):
+                with self._report.at(port.where):
                     self._connect_human(machine, chardev)
-                if machine.board.has_cpus:
-                    Line(claim(chardev))
+            found.append(Port(port, "parallel", index, chardev.label))
+        return found
 
     def _connect_monitors(self, machine: Machine) -> None:
         """Monitors, then whoever listens to the machine's events."""
@@ -243,23 +245,26 @@ class Daemon:
             self._report.error(error.desc, port.where, error.hint)
             raise self._report.refuse(ports.no_port(port, kind), port.where) from None
 
-    async def _connect_serial(self, machine: Machine, port: PortRequest, index: int) -> None:
+    async def _connect_serial(
+        self, machine: Machine, port: PortRequest, index: int
+    ) -> Chardev | None:
         chardev = await self._port(port, "serial", index)
         if chardev is None:
-            return
+            return None
         shared = ports.needs_monitor(port)
         with self._report.at(port.where):
             # Who comes last has the focus: QEMU's machine without ports leaves it to the monitor.
-            if shared and machine.board.has_cpus:
-                self._connect_human(machine, chardev)
-            if index >= MAX_SERIAL_PORTS and machine.board.has_cpus:
-                return
+            if machine.board.has_cpus:
+                if shared:
+                    self._connect_human(machine, chardev)
+                return chardev
             serial = Line(claim(chardev))
-            if shared and not machine.board.has_cpus:
+            if shared:
                 self._connect_human(machine, chardev)
         if index == 0:
             machine.serial = serial.write
             serial.hears = machine.guest_side.hears
+        return chardev
 
     def _connect_monitor(
         self,

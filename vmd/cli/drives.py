@@ -1,7 +1,7 @@
-"""The drives of the command line (`-drive`, `-hda`, `-cdrom`): media that have a name, and devices.
+"""The drives of the command line (`-drive`, `-hda`, `-cdrom`, `-fda`): named media, and devices.
 
-Observed from blockdev.c. A drive is opened before devices are made; IDE drives are plugged as the
-board's, virtio ones after the devices that users wrote.
+Observed from blockdev.c. A drive is opened before devices are made; IDE drives and floppies are
+plugged as the board's, virtio ones after the devices that users wrote.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qapi.error import QmpError
 from vmd.devices.drives import Reserved
+from vmd.devices.furniture import DRIVE, FLOPPIES, FLOPPY, paths
 from vmd.options import parse_boolean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from vmd.block.nodes import Node
     from vmd.cli.config import Config
     from vmd.cli.report import Report
@@ -64,9 +67,14 @@ def open_drives(machine: Machine, config: Config, report: Report) -> list[Wanted
     for request in config.drives:
         with report.at(request.where):
             found.append(_open(machine, request.where, request.options, units, taken, report))
-    for wanted in found:
+    places = paths(machine)
+    free = {kind: iter(places.get(kind, ())) for kind in (DRIVE, FLOPPY)}
+    if machine.board.alias == "q35" and FLOPPIES in places:
+        controller = {"driver": FLOPPIES}
+        machine.devices.add(controller, hotplug=False, path=places[FLOPPIES][0])
+    for wanted in sorted(found, key=lambda wanted: wanted.place):
         with report.at(wanted.where):
-            _plug_ide(machine, wanted, report)
+            _plug(machine, wanted, free, report)
     return found
 
 
@@ -202,12 +210,22 @@ def _judged(options: Options) -> dict[str, object]:
     return more
 
 
-def _plug_ide(machine: Machine, wanted: Wanted, report: Report) -> None:
+def _plug(
+    machine: Machine, wanted: Wanted, free: Mapping[str, Iterator[str]], report: Report
+) -> None:
+    """Plug in a drive as the board's; `free` are places for those of each kind."""
     place = wanted.place
     if place.interface in ("none", "virtio"):
         return
+    if place.interface == "floppy" and machine.board.has_cpus:
+        options = {"driver": "floppy", "unit": place.unit, "drive": wanted.name}
+        with report.at(""):
+            machine.devices.add(options, hotplug=False, path=next(free[FLOPPY]))
+        return
     bus = f"ide.{place.bus}"
     has_bus = any(each.name == bus for device in machine.devices.all() for each in device.buses)
+    if not has_bus and not wanted.where:
+        return  # nobody asked for it: it stays without a device
     if place.interface != "ide" or not has_bus:
         raise QmpError(
             f"machine type does not support if={place.interface},bus={place.bus},unit={place.unit}"
@@ -215,7 +233,7 @@ def _plug_ide(machine: Machine, wanted: Wanted, report: Report) -> None:
     driver = "ide-cd" if wanted.is_cdrom else "ide-hd"
     options = {"driver": driver, "bus": bus, "unit": place.unit, "drive": wanted.name}
     with report.at(""):  # the board's own doing
-        machine.devices.add(options, hotplug=False)
+        machine.devices.add(options, hotplug=False, path=next(free[DRIVE]))
 
 
 def plug_virtio(machine: Machine, wanted: list[Wanted], report: Report) -> None:

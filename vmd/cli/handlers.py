@@ -17,6 +17,7 @@ from vmd.cli.config import (
     DeviceRequest,
     GlobalRequest,
     IncomingRequest,
+    NetRequest,
     NumaRequest,
     ObjectRequest,
     Request,
@@ -167,6 +168,12 @@ def disk(state: Parsing, where: str, arg: str) -> None:
     state.config.drives.append(Request(where, Options(None, pairs)))
 
 
+def floppy(state: Parsing, where: str, arg: str) -> None:
+    """-fda and -fdb."""
+    pairs = (("file", arg), ("if", "floppy"), ("index", str("ab".index(where.split()[0][-1]))))
+    state.config.drives.append(Request(where, Options(None, pairs)))
+
+
 def cdrom(state: Parsing, where: str, arg: str) -> None:
     pairs = (("file", arg), ("media", "cdrom"), ("index", "2"))
     state.config.drives.append(Request(where, Options(None, pairs)))
@@ -182,6 +189,21 @@ def netdev(state: Parsing, where: str, arg: str) -> None:
         assert isinstance(found, dict)
         properties = found
     state.config.netdevs.append(ObjectRequest(where, properties))
+    state.config.has_network = True
+
+
+def nic(state: Parsing, where: str, arg: str) -> None:
+    _add_net(state, where, arg, is_pair=True)
+
+
+def net(state: Parsing, where: str, arg: str) -> None:
+    _add_net(state, where, arg, is_pair=False)
+
+
+def _add_net(state: Parsing, where: str, arg: str, *, is_pair: bool) -> None:
+    options = state.options(lists.NIC if is_pair else lists.NET, where, arg)
+    state.config.nets.append(NetRequest(where, options, is_pair))
+    state.config.has_network = True
 
 
 def audiodev(state: Parsing, where: str, arg: str) -> None:

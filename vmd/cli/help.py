@@ -14,7 +14,11 @@ VERSION = (
     "vmd: a process that behaves like QEMU, with a simulated guest inside; Apache License 2.0\n"
 )
 ACCEL_HELP = "Accelerators supported in QEMU binary:\ntcg\nkvm\n"
-VGA_HELP = "none                 no graphic card\nstd                  standard VGA (default)\n"
+VGA_HELP = """none                 no graphic card
+std                  standard VGA (default)
+cirrus               Cirrus VGA
+virtio               Virtio VGA
+"""
 DISPLAY_HELP = "Available display backend types:\nnone\n"
 CHARDEV_KINDS = (
     "stdio", "ringbuf", "mux", "pipe", "pty", "null", "socket", "vc", "memory", "file",
@@ -63,7 +67,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "display": ("none|vnc=address", "what shows the screen ('-display help')"),
     "nographic": ("", "put serial port and monitor on stdin and stdout"),
-    "vga": ("none|std", "graphics adapter"),
+    "vga": ("none|std|cirrus|virtio", "graphics adapter"),
     "vnc": (
         "address[,password=on|off][,password-secret=id][,share=policy][,to=display]",
         "show the screen to VNC clients at host:display or unix:path ('none': to nobody)",
@@ -132,6 +136,13 @@ TEXTS: dict[str, tuple[str, str]] = {
     "hdd": ("path", "an image as the fourth IDE disk"),
     "cdrom": ("path", "an image as a CD in the third IDE drive"),
     "netdev": ("user|tap|hubport,id=name[,option=value...]", "make a network backend"),
+    "nic": (
+        "none|user|tap[,id=name][,model=type][,mac=address]...",
+        "a network device with its backend",
+    ),
+    "net": ("none|nic|user|tap[,option=value...]", "one end of a network: devices, backends"),
+    "fda": ("path", "an image as the first floppy"),
+    "fdb": ("path", "an image as the second floppy"),
     "audiodev": ("none,id=name", "make a backend for sound, a silent one"),
     "add-fd": ("fd=number,set=number[,opaque=text]", "put an inherited descriptor into a set"),
     "device": (

@@ -83,8 +83,9 @@ def _fill_in_defaults(state: Parsing) -> None:
         return
     machine = find_machine(config.machine_tree)
     is_pc = machine is not None and machine.is_pc
-    has_serial = is_pc and not config.serials
-    has_parallel = is_pc and not config.parallels
+    brought = {device.options.get("driver") for device in config.devices}
+    has_serial = is_pc and not config.serials and "isa-serial" not in brought
+    has_parallel = is_pc and not config.parallels and "isa-parallel" not in brought
     something = has_serial or has_parallel or state.default_monitor
     config.on_terminal = config.nographic and something
     muxed = config.nographic and has_serial and state.default_monitor

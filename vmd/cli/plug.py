@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qapi.error import QmpError
 
 if TYPE_CHECKING:
-    from vmd.cli.config import Config
+    from vmd.cli.config import Config, PortRequest
     from vmd.cli.drives import Wanted
     from vmd.cli.report import Report
     from vmd.fdset import FdSets
@@ -16,10 +16,23 @@ if TYPE_CHECKING:
     from vmd.options import Options
 
 STDERR = 2
+MAX_SERIAL_PORTS = 4  # that a PC has devices for; others are made, and nobody is there
 
 
-def add_devices(machine: Machine, config: Config, report: Report) -> None:
-    """Plug every `-device`, those written as JSON last; Quit where one is wrong."""
+class Port(NamedTuple):
+    """A serial or parallel port that has a character device."""
+
+    request: PortRequest
+    kind: str
+    number: int
+    label: str
+
+
+def add_devices(machine: Machine, config: Config, report: Report, ports: list[Port]) -> None:
+    """Plug every `-device`, those written as JSON last; Quit where one is wrong.
+
+    Before them comes what a board has of its own, with its ports.
+    """
     if machine.globals:
         with report.at(""):
             assert machine.devices  # those of the board are judged as they are made
@@ -29,7 +42,15 @@ def add_devices(machine: Machine, config: Config, report: Report) -> None:
     for request in config.netdevs:
         with report.at(request.where):
             machine.networks.add(request.properties, {})
+    if config.wishes:
+        from vmd.cli.nets import connect
+
+        connect(machine, config.wishes, report)
     machine.warn = lambda text: report.warning(text, report.place)
+    if machine.furniture is not None:
+        from vmd.cli.furniture import plug
+
+        plug(machine, ports, report)
     drives = _open_drives(machine, config, report)
     for is_json in (False, True):
         for device in config.devices:
@@ -40,9 +61,8 @@ def add_devices(machine: Machine, config: Config, report: Report) -> None:
             from vmd.cli.drives import plug_virtio
 
             plug_virtio(machine, drives, report)
-    for netdev in machine.networks.by_name.values() if config.netdevs else ():
-        if netdev.user is None:
-            report.warning(f"netdev {netdev.name} has no peer")
+    if config.has_network:
+        _check_networks(machine, config, report)
     for driver, name, value in machine.globals:
         if (driver, name, value) not in machine.devices.used_globals:
             # Of what may be plugged later nobody knows yet whether it will be.
@@ -51,6 +71,30 @@ def add_devices(machine: Machine, config: Config, report: Report) -> None:
             kind = catalog.find(driver)
             if kind is not None and not kind.hotpluggable:
                 report.warning(f"global {driver}.{name}={value} not used")
+
+
+def _check_networks(machine: Machine, config: Config, report: Report) -> None:
+    """Warn of what is not connected, and of devices that there are not."""
+    from vmd.devices.network import Netdev, Nic
+
+    networks = machine.networks
+    behind = [port.user for port in networks.hub_ports.values()]
+    for name, port in networks.hub_ports.items():
+        if port.user is None:
+            report.warning(f"hub port {name} has no peer")
+    if networks.hub_ports:
+        has_nic = any(isinstance(end, Nic) for end in behind)
+        has_backend = any(isinstance(end, Netdev) for end in behind)
+        if has_backend and not has_nic:
+            report.warning("hub 0 with no nics")
+        elif has_nic and not has_backend:
+            report.warning("hub 0 is not connected to host network")
+    for end in networks.ends:
+        if isinstance(end, Netdev) and end.user is None and end not in behind:
+            report.warning(f"netdev {end.name} has no peer")
+    for wish in config.wishes:
+        if wish.lacking is not None:
+            report.warning(wish.lacking)
 
 
 def _open_drives(machine: Machine, config: Config, report: Report) -> list[Wanted]:

@@ -19,7 +19,7 @@ from vmd.options import BOOLEANS, Tree, scan_unsigned
 if TYPE_CHECKING:
     from vmd.cli.report import Report
 
-VGA_TYPES = ("none", "std")
+VGA_TYPES = ("none", "std", "cirrus", "virtio")
 ON_OFF_AUTO = ("auto", "on", "off")
 LEVELS = ("drawers", "books", "sockets", "dies", "clusters", "modules", "cores", "threads")
 RAM_ALIGNMENT = 8192

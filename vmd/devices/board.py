@@ -33,7 +33,7 @@ class Rom(NamedTuple):
 
 
 class Board(NamedTuple):
-    """One machine type. `default_devices` are the blocks that `-nodefaults` takes away."""
+    """One machine type."""
 
     name: str
     alias: str | None
@@ -46,7 +46,6 @@ class Board(NamedTuple):
     carries_devices: bool
     is_default: bool = False
     bios: tuple[AuxBlock, ...] = ()
-    default_devices: tuple[AuxBlock, ...] = ()
     acpi: tuple[AuxBlock, ...] = ()
     roms: tuple[Rom, ...] = ()
     rtc_place: int = 0  # of the bridge with the real-time clock, behind the CPUs
@@ -66,14 +65,6 @@ _ACPI = (
     AuxBlock("/rom@etc/table-loader", 4 * KIB, 64 * KIB),
     AuxBlock("/rom@etc/acpi/rsdp", 4 * KIB, 4 * KIB),
 )
-
-
-def _pc_devices(vga_slot: str, nic_slot: str, nic: str) -> tuple[AuxBlock, ...]:
-    return (
-        AuxBlock(f"0000:00:{vga_slot}/vga.vram", 16 * MIB, 16 * MIB),
-        AuxBlock(f"0000:00:{vga_slot}/vga.rom", 64 * KIB, 64 * KIB),
-        AuxBlock(f"0000:00:{nic_slot}/{nic}.rom", 256 * KIB, 256 * KIB),
-    )
 
 
 BOARDS = (
@@ -102,7 +93,6 @@ BOARDS = (
         bios=_BIOS,
         roms=_ROMS,
         acpi=_ACPI,
-        default_devices=_pc_devices("02.0", "03.0", "e1000"),
         rtc_place=2,
     ),
     Board(
@@ -118,7 +108,6 @@ BOARDS = (
         bios=_BIOS,
         roms=_ROMS,
         acpi=_ACPI,
-        default_devices=_pc_devices("01.0", "02.0", "e1000e"),
         rtc_place=1,
         compat_props=(("virtio-iommu-pci", "aw-bits", "39"),),
     ),

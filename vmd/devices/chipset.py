@@ -8,32 +8,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from qapi.error import QmpError
-from vmd.devices import catalog, realize, rtc, trees
+from vmd.devices import catalog, furniture, realize, rtc, trees
 from vmd.devices.bus import Bus, Device
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from vmd.devices.board import Board
     from vmd.devices.plugging import Devices
 
 
 class Part(NamedTuple):
-    """A function of the root bus: its place, type, where it is in a tree with one CPU, its buses.
-
-    A number is that among the unattached; `below` is where it is there.
+    """A function of the root bus: its place, type, buses; `at` is where it is, if not among the
+    unattached, or the part that it belongs to, `below` where it is there.
     """
 
     slot: int
     function: int
     type: str
-    at: int | str
     buses: tuple[tuple[str, str], ...] = ()
+    at: str = ""
     below: str = ""
 
 
 class Chipset(NamedTuple):
-    """Host bridge and root bus of a board, the functions on it, and those of default devices."""
+    """Host bridge and root bus of a board, and the functions on it."""
 
     host: str
     path: str
@@ -41,7 +37,6 @@ class Chipset(NamedTuple):
     bus: str
     hotpluggable: bool
     parts: tuple[Part, ...]
-    defaults: tuple[Part, ...]
 
 
 _TWO_IDE = (("IDE", "ide.0"), ("IDE", "ide.1"))
@@ -54,12 +49,11 @@ CHIPSETS = {
         "pcie.0",
         False,
         (
-            Part(0, 0, "mch", "/machine/q35/mch"),
-            Part(31, 0, "ICH9-LPC", 2, _ISA),
-            Part(31, 2, "ich9-ahci", 12, tuple(("IDE", f"ide.{n}") for n in range(6))),
-            Part(31, 3, "ICH9-SMB", 13),
+            Part(0, 0, "mch", at="/machine/q35/mch"),
+            Part(31, 0, "ICH9-LPC", _ISA),
+            Part(31, 2, "ich9-ahci", tuple(("IDE", f"ide.{n}") for n in range(6))),
+            Part(31, 3, "ICH9-SMB"),
         ),
-        (Part(1, 0, "VGA", 22), Part(2, 0, "e1000e", 23)),
     ),
     "pc": Chipset(
         "i440FX-pcihost",
@@ -68,38 +62,19 @@ CHIPSETS = {
         "pci.0",
         True,
         (
-            Part(0, 0, "i440FX", 2),
-            Part(1, 0, "PIIX3", 3, _ISA),
-            Part(1, 1, "piix3-ide", 3, _TWO_IDE, "/ide"),
-            Part(1, 3, "PIIX4_PM", 3, (), "/pm"),
+            Part(0, 0, "i440FX"),
+            Part(1, 0, "PIIX3", _ISA),
+            Part(1, 1, "piix3-ide", _TWO_IDE, "PIIX3", "/ide"),
+            Part(1, 3, "PIIX4_PM", (), "PIIX3", "/pm"),
         ),
-        (Part(2, 0, "VGA", 6), Part(3, 0, "e1000", 23)),
     ),
 }
 
 
-# What a property of a q35 takes away: parts that are here, and how many devices with a number in
-# front of them.
-_SWITCHES = {"sata": ("ich9-ahci",), "smbus": ("ICH9-SMB",)}
-_IN_FRONT = {
-    "hpet": {"hpet"},
-    "i8042": {"i8042", "port92", "vmmouse", "vmport"},
-    "pit": {"pcspk", "pit"},
-    "vmport": {"vmmouse", "vmport"},
-}
-_LAST_BRIDGE = 3
-
-
-def add_board_devices(
-    devices: Devices,
-    board: Board,
-    cpus: int,
-    properties: Mapping[str, object],
-    *,
-    with_defaults: bool,
-) -> None:
-    """Put the board's own devices on the main system bus; `cpus` is how many are in front."""
-    chipset = CHIPSETS.get(board.alias or "")
+def add_board_devices(devices: Devices) -> None:
+    """Put the board's own devices on the main system bus."""
+    machine = devices.machine
+    chipset = CHIPSETS.get(machine.board.alias or "")
     if chipset is None:
         return
     kind = catalog.find(chipset.host)
@@ -109,23 +84,30 @@ def add_board_devices(
     path = f"{chipset.path}/{chipset.bus}"
     root = Bus(chipset.bus_type, chipset.bus, path, host, hotpluggable=chipset.hotpluggable)
     host.buses.append(root)
-    off = {name for name, value in properties.items() if value in (False, "off")}
-    before = cpus - 1
-    behind = before - len(set().union(*(_IN_FRONT[name] for name in off & _IN_FRONT.keys())))
-    for part in (*chipset.parts, *(chipset.defaults if with_defaults else ())):
-        if any(name in off and part.type in kinds for name, kinds in _SWITCHES.items()):
-            behind -= 1
-            continue
-        is_behind = board.alias == "q35" and isinstance(part.at, int) and part.at > _LAST_BRIDGE
-        _add_part(devices, part, root, behind if is_behind else before)
+    gone = trees.absent(machine)
+    paths = furniture.paths(machine)
+    for part in chipset.parts:
+        if part.type not in gone:
+            place = part.at if part.at.startswith("/") else paths[part.at or part.type][0]
+            _add_part(devices, part, root, place + part.below)
+    if machine.board.alias == "pc":
+        _add_floppies(devices, paths[furniture.FLOPPIES][0])
 
 
-def _add_part(devices: Devices, part: Part, root: Bus, cpus: int) -> None:
+def _add_floppies(devices: Devices, path: str) -> None:
+    """The controller of a PC's floppy drives."""
+    kind = catalog.find(furniture.FLOPPIES)
+    isa = next(bus for device in devices.all() for bus in device.buses if bus.type == "ISA")
+    assert kind is not None
+    controller = Device(kind, None, path, isa)
+    devices.set_defaults(controller)
+    isa.devices.append(controller)
+    devices.add_buses(controller)
+
+
+def _add_part(devices: Devices, part: Part, root: Bus, path: str) -> None:
     kind = catalog.find(part.type)
     assert kind is not None
-    path = str(part.at)
-    if isinstance(part.at, int):
-        path = f"/machine/unattached/device[{part.at + cpus}]{part.below}"
     device = Device(kind, None, path, root)
     device.place["devfn"] = part.slot << 3 | part.function
     devices.set_defaults(device)

@@ -66,7 +66,7 @@ def compose(machine: Machine, *, whole: bool = False) -> Object:
         for index, processor in machine.processors.by_index.items():
             container = processor.path.split("/")[2]
             _add_cpu(peripherals.get(container, unattached), machine, index, memory)
-        _add_devices(machine.devices, peripherals, whole=whole)
+        _add_devices(machine.devices, {**peripherals, "unattached": unattached}, whole=whole)
         _add_rtc(machine, board, unattached)
     if machine.qtest is not None:
         board.add("qtest", "qtest", _qtest(machine.qtest))
@@ -232,7 +232,7 @@ def _refusal(type_name: str, name: str) -> Callable[[object], None] | None:
 
 
 def _add_devices(devices: Devices, containers: dict[str, Object], *, whole: bool) -> None:
-    for device in devices.users():
+    for device in devices.plugged():
         if types.is_a(device.type.name, "cpu"):
             continue
         place, _, name = device.path.removeprefix("/machine/").partition("/")

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from vmd.devices.throttle import Group
     from vmd.machine import Machine
 
-_DISKS = ("virtio-blk-pci", "ide-hd", "ide-cd", "scsi-hd", "scsi-cd", "usb-storage")
+_DISKS = ("virtio-blk-pci", "ide-hd", "ide-cd", "scsi-hd", "scsi-cd", "usb-storage", "floppy")
+
+_CYLINDER, _MOST_CYLINDERS, _OF_A_BIOS = 16 * 63 * 512, 16383, 1024
 
 
 class Drive:
@@ -39,6 +41,10 @@ class Drive:
 
     @property
     def removable(self) -> bool:
+        return self.has_tray or self.device.type.name == "floppy"
+
+    @property
+    def has_tray(self) -> bool:
         return self.device.type.name.endswith("-cd")
 
     @property
@@ -104,7 +110,7 @@ def _claim(machine: Machine, device: Device, reserved: Reserved) -> None:
     """A device takes a drive that waits for one."""
     if reserved.drive is not None:
         raise QmpError(f"Drive '{reserved.name}' is already in use by another device")
-    if reserved.node is None and not device.type.name.endswith("-cd"):
+    if reserved.node is None and not device.type.name.endswith(("-cd", "floppy")):
         raise QmpError("Device needs media, but drive is empty")
     drive = Drive(device, name=reserved.name, writeback=reserved.writeback)
     device.drive = reserved.drive = drive
@@ -138,6 +144,15 @@ def take(drive: Drive, node: Node) -> None:
     node.gain(drive)
     drive.node = node
     drive.device.values["drive"] = node.name
+    if "cyls" in drive.device.type.properties and "cyls" not in drive.device.given:
+        _guess_geometry(drive.device, node.size)
+
+
+def _guess_geometry(device: Device, size: int) -> None:
+    """What a BIOS would take a disk for (hw/block/hd-geometry.c)."""
+    cylinders = min(max(size // _CYLINDER, 2), _MOST_CYLINDERS)
+    translation = "none" if cylinders <= _OF_A_BIOS else "lba"
+    device.values |= {"cyls": cylinders, "bios-chs-trans": translation}
 
 
 def let_go(machine: Machine, drive: Drive) -> None:
@@ -154,7 +169,7 @@ def of(machine: Machine) -> Iterator[Drive]:
     for reserved in machine.devices.reserved.values():
         if reserved.drive is not None:
             yield reserved.drive
-    for device in machine.devices.users():
+    for device in machine.devices.plugged():
         if device.drive is not None and not device.drive.name:
             yield device.drive
 
@@ -218,9 +233,10 @@ def describe(drive: Drive) -> dict[str, Any]:
         "removable": drive.removable,
         "locked": False,
         "qdev": drive.qdev,
-        "io-status": "ok",
     }
-    if drive.removable:
+    if drive.device.type.name != "floppy":
+        told["io-status"] = "ok"
+    if drive.has_tray:
         told["tray_open"] = drive.tray_open
     if drive.node is not None:
         told["inserted"] = node_info(drive.node, writeback=drive.writeback)
@@ -229,7 +245,16 @@ def describe(drive: Drive) -> dict[str, Any]:
     return told
 
 
-def stats(drive: Drive) -> dict[str, Any]:
-    """The schema's BlockStats of a drive."""
-    told = {} if drive.node is None else node_stats(drive.node)
-    return told | {"device": drive.name, "qdev": drive.qdev, "stats": counters(accounted=True)}
+def all_stats(machine: Machine) -> list[dict[str, Any]]:
+    """The schema's BlockStats of all drives, also of those that no device has taken."""
+    waiting = [reserved for reserved in machine.devices.reserved.values() if reserved.drive is None]
+    return [
+        *(_stats(reserved.name, None, reserved.node) for reserved in waiting),
+        *(_stats(drive.name, drive.qdev, drive.node) for drive in of(machine)),
+    ]
+
+
+def _stats(name: str, qdev: str | None, node: Node | None) -> dict[str, Any]:
+    told = {} if node is None else node_stats(node)
+    where = {} if qdev is None else {"qdev": qdev}
+    return told | where | {"device": name, "stats": counters(accounted=True)}

@@ -35,7 +35,9 @@ def statistics(machine: Machine) -> list[str]:
     if not machine.board.has_cpus:
         return []
     rows = []
-    for name in [*["isa-i8259"] * _has(machine, "pic"), "ioapic"]:
+    kernels = machine.kvm is not None and machine.kvm.irqchip == "on"
+    pic, ioapic = ("kvm-i8259", "kvm-ioapic") if kernels else ("isa-i8259", "ioapic")
+    for name in [*[pic] * _has(machine, "pic"), ioapic]:
         rows.append(f"IRQ statistics for {name}:")
         rows += [" 0: 1"] * (_has(machine, "hpet") and _has(machine, "pit"))
     return rows

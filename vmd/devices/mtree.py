@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     Group = dict[str, Any]
 
 FIRST, LAST, PRIORITY, KIND, NAME, ALIAS, INNER = range(7)
+_PORTS = 1 << 16
 _RAM = "pc.ram"  # the name that was recorded
 _REGIONS_OF = {"hpet": ("hpet",), "i8042": ("i8042-data", "i8042-cmd"), "vmport": ("vmport",)}
 _REGIONS_OF |= {"kvm-pit": ("kvm-pit",)}
+_REGIONS_OF |= {"isa-i8259": ("pic", "elcr")}
 _REGIONS_OF |= {"isa-pit": ("pit",), "isa-pcspk": ("pcspk",), "port92": ("port92",)}
 
 
@@ -56,8 +58,9 @@ def groups(machine: Machine) -> list[Group]:
     found: list[Group] = copy.deepcopy(trees.board(machine)["groups"])
     _take_away(found, machine)
     behind: dict[Device, list[Group]] = {}
+    plugged = set(machine.devices.plugged())
     for device in machine.devices.all():
-        behind[device] = _add_device(found, behind, device)
+        behind[device] = _add_device(found, behind, device) if device in plugged else []
     _fit_ram(found, machine)
     if machine.board.has_cpus:
         _add_cpus(found, list(machine.processors.by_index))
@@ -94,8 +97,6 @@ def _add_device(
     found: list[Group], behind: dict[Device, list[Group]], device: Device
 ) -> list[Group]:
     """Add what a device brings: the groups of its own. `behind` are those of others by now."""
-    if not device.path.startswith("/machine/peripheral") and device.type.name not in trees.DEFAULTS:
-        return []
     like = pci.variant(device)
     told = trees.of_type(like)
     for name, others in told.get("joins", {}).items():
@@ -125,7 +126,10 @@ def _move(region: Region, device: Device) -> None:
     """An ISA device has its ports where it was told to."""
     base = device.values.get("iobase")
     if isinstance(base, int):
-        region[FIRST], region[LAST] = base, base + region[LAST] - region[FIRST]
+        usual = device.type.properties["iobase"].default
+        move = base - (usual if usual in range(_PORTS) else region[FIRST])
+        region[FIRST] += move
+        region[LAST] += move
 
 
 def _put(regions: list[Region], around: str, region: Region) -> None:

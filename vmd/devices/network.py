@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vmd.devices.bus import Device
     from vmd.machine import Machine
 
+DEFAULT_PORT = "hub0port0"
 MAC_PREFIX, FIRST_MAC = "52:54:00:12:34:", 0x56
 _TUNGETIFF, _TUNGETVNETHDRSZ = 0x800454D2, 0x800454D7
 _IFREQ, _FLAGS_AT, _IFF_VNET_HDR = 40, 16, 0x4000
@@ -35,7 +36,7 @@ class Netdev:
         self.options = options
         self.fds = fds
         self.link = True
-        self.user: Nic | None = None
+        self.user: Nic | Netdev | None = None  # a hub's port has a backend behind it, too
 
     @property
     def header(self) -> bytes:
@@ -80,15 +81,42 @@ class Networks:
     Hubs stay when their ports are gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_default: bool = False) -> None:
         self.by_name: dict[str, Netdev] = {}
         self.ends: list[Netdev | Nic] = []
         self.hubs: list[int] = []
+        self.hub_ports: dict[str, Netdev] = {}  # of hub 0; nobody can remove them
+        if with_default:
+            self.ends.append(user := Netdev("#net000", {"type": "user"}, []))
+            self.add_port(DEFAULT_PORT, None)
+            self._open_port("hub0port1", user)
 
-    def add(self, options: Mapping[str, Any], named_fds: MutableMapping[str, int]) -> None:
-        """Make a backend from the schema's Netdev; QmpError if it cannot be."""
+    def add_port(self, name: str, backend: str | None) -> None:
+        """Make a port of hub 0, with what is behind it; a device may find it by its name."""
+        self._open_port(name, self.by_name[backend] if backend is not None else None)
+
+    def _open_port(self, name: str, backend: Netdev | None) -> None:
+        port = Netdev(name, {"type": "hubport", "hubid": 0}, [])
+        port.user = backend
+        self.hub_ports[name] = port
+        self.ends.append(port)
+        if 0 not in self.hubs:
+            self.hubs.append(0)
+
+    def add(
+        self,
+        options: Mapping[str, Any],
+        named_fds: MutableMapping[str, int],
+        *,
+        checked: bool = False,
+    ) -> None:
+        """Make a backend from the schema's Netdev; QmpError if it cannot be.
+
+        `checked`: its name need not be one that users may give.
+        """
         name = str(options["id"])
-        check_id(name)
+        if not checked:
+            check_id(name)
         if name in self.by_name:
             raise QmpError(f"Duplicate ID '{name}'")
         fds: list[int] = []
@@ -101,6 +129,8 @@ class Networks:
 
     def remove(self, name: str) -> None:
         """Remove a backend; a device that has it loses its peer."""
+        if name in self.hub_ports:
+            raise QmpError(f"Device '{name}' is not a netdev")
         netdev = self.by_name.pop(name, None)
         if netdev is None:
             raise QmpError(f"Device '{name}' not found", DEVICE_NOT_FOUND)
@@ -114,7 +144,7 @@ class Networks:
         kind = device.type.name
         count = sum(nic.device.type.name == kind for nic in self.nics())
         name = device.id or f"{kind}.{count}"
-        netdev = self.by_name.get(str(device.values.get("netdev", "")))
+        netdev = self.find(str(device.values.get("netdev", "")))
         nic = Nic(device, name, netdev)
         if netdev is not None:
             netdev.user = nic
@@ -137,8 +167,12 @@ class Networks:
         own = (f"{MAC_PREFIX}{last:02x}" for last in range(FIRST_MAC, 0xFF))
         return next((mac for mac in own if mac not in taken), f"{MAC_PREFIX}ff")
 
+    def find(self, name: str) -> Netdev | None:
+        """What a device is connected to by that name."""
+        return self.by_name.get(name) or self.hub_ports.get(name)
+
     def attach(self, device: Device, name: str) -> None:
-        netdev = self.by_name.get(name)
+        netdev = self.find(name)
         if netdev is None:
             raise values.not_there(device.type, "netdev", name)
         if netdev.user is not None:
@@ -151,13 +185,12 @@ class Networks:
 
 def set_link(machine: Machine, name: str, *, up: bool) -> None:
     """Plug in or pull the cable of a backend, or of a network device."""
-    netdev = machine.networks.by_name.get(name)
-    if netdev is not None:
-        netdev.link = up
-        return
-    for nic in machine.networks.nics():
-        if nic.name == name:
-            nic.device.place["link"] = up
+    for end in machine.networks.ends:
+        if end.name == name:
+            if isinstance(end, Netdev):
+                end.link = up
+            else:
+                end.device.place["link"] = up
             return
     raise QmpError(f"Device '{name}' not found", DEVICE_NOT_FOUND)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vmd.devices.plugging import Devices
 
 _BRIDGE = 0x0604
+_VECTORS = 1
 _NUMBERS = {"number": 0, "secondary": 0, "subordinate": 0}
 _BEHIND = {
     **_NUMBERS,
@@ -72,7 +73,7 @@ def function(device: Device, board: str) -> dict[str, Any]:
         "id": known["id"],
         "irq_pin": known["irq_pin"],
         "qdev_id": device.id or "",
-        "regions": known["regions"],
+        "regions": [each for each in known["regions"] if _is_there(each, device)],
     }
     if known["irq_pin"]:
         told["irq"] = 0
@@ -80,6 +81,12 @@ def function(device: Device, board: str) -> dict[str, Any]:
         is_root_port = device.type.name in _ROOT_PORTS
         told["pci_bridge"] = {"bus": _BEHIND_ROOT_PORT if is_root_port else _BEHIND}
     return told
+
+
+def _is_there(region: dict[str, Any], device: Device) -> bool:
+    """A virtio function without interrupt vectors has no table of them."""
+    is_table = region["bar"] == _VECTORS and device.type.backend is not None
+    return not (is_table and device.values.get("vectors") == 0)
 
 
 def variant(device: Device) -> str:

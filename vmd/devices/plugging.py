@@ -30,6 +30,7 @@ GONE_NS = 50_000_000
 EJECT_NS = 50_000_000
 """How long a guest takes to give a device up."""
 _RECORDED = "/machine/peripheral/dev"  # where the device was whose values the catalog tells
+_UNATTACHED = "/machine/unattached/"
 _INNER = "virtio-bus"  # nobody has one to plug something into
 _OWN = ("driver", "bus", "id")
 
@@ -42,6 +43,7 @@ class Devices:
         self.root = Bus(SYSTEM, "main-system-bus", "")
         self.named: dict[str, Device] = {}
         self.anonymous: list[Device] = []
+        self.own: list[Device] = []  # ports, drives and the rest that the board plugs in
         self.loose: list[Device] = []  # those that are on no bus
         self._numbers: dict[str, int] = {}
         self._anonymous_count = 0
@@ -51,13 +53,7 @@ class Devices:
         self.lost_ticks = "delay"  # what becomes of them under KVM
         from vmd.devices.chipset import add_board_devices
 
-        add_board_devices(
-            self,
-            machine.board,
-            machine.cpus + (machine.kvm is not None),  # KVM's clock has a number, too
-            machine.properties,
-            with_defaults=machine.has_default_nic,
-        )
+        add_board_devices(self)
         if machine.kvm is not None and machine.globals:
             from vmd.devices.chipset import judge_timer_of_kvm
 
@@ -74,12 +70,18 @@ class Devices:
         yield from self.named.values()
         yield from self.anonymous
 
+    def plugged(self) -> Iterator[Device]:
+        """The devices that the board or users plugged, in order."""
+        yield from self.own
+        yield from self.users()
+
     # Plugging.
 
-    def add(self, options: Mapping[str, Any], *, hotplug: bool) -> Device:
+    def add(self, options: Mapping[str, Any], *, hotplug: bool, path: str | None = None) -> Device:
         """Plug a device in: `options` are device_add's; QmpError with QEMU's text if it cannot be.
 
-        Values that are `values.Written` come from a command line.
+        Values that are `values.Written` come from a command line. `path` is where one that the
+        board plugs in itself is.
         """
         kind = self._kind(options.get("driver"))
         bus = self._bus(kind, options.get("bus"))
@@ -89,7 +91,7 @@ class Devices:
             raise QmpError(f"Device '{kind.name}' does not support hotplugging")
         if hotplug and bus is not None and not bus.hotpluggable:
             raise QmpError(f"Bus '{bus.name}' does not support hotplugging")
-        device = self._make(kind, options.get("id"), bus)
+        device = self._make(kind, options.get("id"), bus, path)
         device.hotplugged = hotplug
         self._set_properties(device, options)
         try:
@@ -137,10 +139,12 @@ class Devices:
             raise QmpError(f"No '{kind.bus}' bus found for device '{kind.name}'")
         return found
 
-    def _make(self, kind: DeviceType, identifier: object, bus: Bus | None) -> Device:
+    def _make(
+        self, kind: DeviceType, identifier: object, bus: Bus | None, path: str | None
+    ) -> Device:
         if not isinstance(identifier, str):
-            path = f"/machine/peripheral-anon/device[{self._anonymous_count}]"
-            return Device(kind, None, path, bus)
+            anonymous = f"/machine/peripheral-anon/device[{self._anonymous_count}]"
+            return Device(kind, None, path or anonymous, bus)
         name = identifier
         check_id(name)
         if name in self.named or name == "type":
@@ -182,6 +186,8 @@ class Devices:
     def _enter(self, device: Device) -> None:
         if device.id is not None:
             self.named[device.id] = device
+        elif device.path.startswith(_UNATTACHED):
+            self.own.append(device)
         else:
             self.anonymous.append(device)
             self._anonymous_count += 1
@@ -263,7 +269,7 @@ class Devices:
             self.balloon.guest_runs()
         for watchdog in self.watchdogs():
             watchdog.guest_runs()
-        if self.machine.guest.listens and any(d.unplugging for d in self.users()):
+        if self.machine.guest.listens and any(d.unplugging for d in self.plugged()):
             self.machine.clock.call_later(EJECT_NS, self._eject)
 
     def guest_stops(self) -> None:
@@ -282,7 +288,7 @@ class Devices:
     def reset(self) -> None:
         """The machine is reset: what was asked to go goes, trays close, nobody watches."""
         self.take_out_waiting()
-        for device in self.users():
+        for device in self.plugged():
             if device.drive is not None:
                 device.drive.tray_open = False
         for watchdog in self.watchdogs():
@@ -290,7 +296,7 @@ class Devices:
 
     def take_out_waiting(self) -> None:
         """The guest, or a reset, lets go of what was asked for."""
-        for device in [device for device in self.users() if device.unplugging]:
+        for device in [device for device in self.plugged() if device.unplugging]:
             self._take_out(device)
 
     def _take_out(self, device: Device) -> None:
@@ -300,7 +306,7 @@ class Devices:
             if each.id is not None:
                 self.named.pop(each.id, None)
             else:
-                self.anonymous.remove(each)
+                (self.own if each in self.own else self.anonymous).remove(each)
         if device.bus is None:
             self.loose.remove(device)
         else:

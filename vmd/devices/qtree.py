@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 STEP = "  "
 _ROW = re.compile(r"(\S+) = (.*)")
 # What a backend or the bus decides is never what was recorded.
-_OWN = ("addr", "mac", "nr", "serial", "index", "iobase", "irq")
+_OWN = ("addr", "mac", "nr", "serial", "index", "iobase", "irq", "unit", "cyls", "bios-chs-trans")
 _SAS = 0x3525400000000000  # what an address begins with that comes from the place on the bus
+# What the board has made before its ports.
+_BEFORE_PORTS = ("isa-pcspk", "isa-pit", "kvm-pit", "isa-i8259", "kvm-i8259", "mc146818rtc")
 _HELD = ("netdev", "drive", "chardev")  # of which nothing may be there
 
 
@@ -54,11 +56,16 @@ class _Printer:
         ours = list(reversed(bus.devices)) if bus is not None else []
         nodes = [n for n in node["devices"] if n["type"] not in self._absent] if node else []
         built_in = {n["type"] for n in nodes}
-        for device in ours:
-            if not (device.path.startswith("/machine/peripheral")) and device.type.name in built_in:
-                continue
-            yield from self._device(device, None, indent)
+        others = [d for d in ours if not (_is_built_in(d) and d.type.name in built_in)]
+        ports = [d for d in others if _is_built_in(d) and kind == "ISA"]
+        for device in others:
+            if device not in ports:
+                yield from self._device(device, None, indent)
         for each in nodes:
+            if each["type"] in _BEFORE_PORTS:
+                for device in ports:
+                    yield from self._device(device, None, indent)
+                ports = []
             found = next((d for d in ours if _is_built_in(d) and d.type.name == each["type"]), None)
             yield from self._device(found, each, indent)
 

@@ -36,6 +36,7 @@ _UHCI_PORTS = 2
 _HUB = "usb-hub"
 _SERIAL_INDICES = 4
 _PARALLEL_INDICES = 3
+_FLOPPIES = 2
 
 
 def place(device: Device, bus: Bus, warn: Warn) -> None:
@@ -227,6 +228,21 @@ def _ide(device: Device, bus: Bus, warn: Warn) -> None:
         device.values["serial"] = f"QM{number:05d}"
 
 
+# Floppies (hw/block/fdc.c)
+
+
+def _floppy(device: Device, bus: Bus, warn: Warn) -> None:
+    taken = {other.place["unit"] for other in bus.devices}
+    unit = int(device.values.get("unit", 0xFFFFFFFF))
+    if unit == 0xFFFFFFFF:
+        unit = next(number for number in range(_FLOPPIES + 1) if number not in taken)
+    if unit >= _FLOPPIES:
+        raise QmpError(f"Can't create floppy unit {unit}, bus supports only {_FLOPPIES} units")
+    if unit in taken:
+        raise QmpError(f"Floppy unit {unit} is in use")
+    device.place["unit"] = device.values["unit"] = unit
+
+
 # ISA (hw/char/serial-isa.c, hw/char/parallel.c)
 
 
@@ -256,5 +272,6 @@ _PLACERS: dict[str, Callable[[Device, Bus, Warn], None]] = {
     "virtio-serial-bus": _virtio_serial,
     "SCSI": _scsi,
     "IDE": _ide,
+    "floppy-bus": _floppy,
     "ISA": _isa,
 }

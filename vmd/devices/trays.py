@@ -1,5 +1,7 @@
 """Drives whose medium can be taken out: trays that open and close. No guest of ours holds one.
 
+A floppy drive has no tray: it is as if it were always open.
+
 Observed from block/qapi-sysemu.c and hw/ide/core.c.
 """
 
@@ -25,7 +27,7 @@ def find(machine: Machine, device: str | None, identifier: str | None) -> Drive:
 
 def move(machine: Machine, drive: Drive, *, is_open: bool) -> None:
     """Open or close the tray, and tell of it if it was not so already."""
-    if drive.tray_open is not is_open:
+    if drive.has_tray and drive.tray_open is not is_open:
         drive.tray_open = is_open
         told = {"device": drive.name, "id": drive.qdev, "tray-open": is_open}
         machine.events.emit("DEVICE_TRAY_MOVED", told)
@@ -33,7 +35,7 @@ def move(machine: Machine, drive: Drive, *, is_open: bool) -> None:
 
 def empty(machine: Machine, drive: Drive, name: str) -> None:
     """Take the medium out of an open tray; `name` is what the client calls the drive."""
-    if not drive.tray_open:
+    if drive.has_tray and not drive.tray_open:
         raise QmpError(f"Tray of device '{name}' is not open")
     drives.let_go(machine, drive)
 
@@ -48,7 +50,7 @@ def fill(machine: Machine, identifier: str, name: str) -> None:
         raise QmpError(f"Node '{name}' is already in use")
     if not drive.removable:
         raise QmpError("Device is not removable")
-    if not drive.tray_open:
+    if drive.has_tray and not drive.tray_open:
         raise QmpError("Tray of the device is not open")
     if drive.node is not None:
         raise QmpError("There already is a medium in the device")

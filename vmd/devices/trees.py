@@ -31,14 +31,13 @@ from vmd.devices.qom import Object, Property
 from vmd.memory.addressspace import split_ram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from vmd.devices.bus import Device
     from vmd.machine import Machine
 
     Path = Callable[[str], str]
 
-DEFAULTS = ("VGA", "e1000", "e1000e")  # they are like those that users plug
 TIMER_OF_KVM = "kvm-pit"
 RECORDED = "/machine/peripheral/dev"
 _FIRST_CPU = "/machine/unattached/device[0]"
@@ -49,6 +48,7 @@ _KINDS = {"addr": "uint64", "container": "link<memory-region>", "priority": "uin
 # What a property of the machine takes away when it is off.
 _PARTS = {
     "hpet": ("hpet",),
+    "pic": ("isa-i8259", "kvm-i8259"),
     "i8042": ("i8042", "port92", "ps2-kbd", "ps2-mouse", "vmport", "vmmouse"),
     "pit": ("isa-pit", "kvm-pit", "isa-pcspk"),
     "sata": ("ich9-ahci",),
@@ -134,11 +134,8 @@ def add_board(root: Object, machine: Machine) -> None:
                 number = f"device[{numbers[int(match[1])]}]"
                 _add(here.children[name], number, part, path)
     if machine.board.has_cpus:
-        _cut_wires(here.children["unattached"], gone)
+        _cut_wires(here.children["unattached"], gone, is_q35=machine.board.alias == "q35")
         _fit_ram(here.children["unattached"], machine)
-        for device in _extra(machine):
-            name = device.path.rpartition("/")[2]
-            add_parts(here.children["unattached"].add(name, device.type.name), device)
         for index, processor in machine.processors.by_index.items():
             add_parts_of_cpu(qom.find(root, processor.path), machine, index)
 
@@ -148,7 +145,7 @@ def _numbers(machine: Machine) -> dict[int, int]:
     parts = board(machine)["objects"]["unattached"]["children"]
     gone = absent(machine)
     # The first part comes with the first CPU, and all other CPUs behind it.
-    taken = {0, *range(2, machine.cpus + 1), *(_number(device) for device in _extra(machine))}
+    taken = {0, *range(2, machine.cpus + 1), *_furniture(machine)}
     found, number = {}, 0
     for recorded in range(1, len(parts)):
         part = parts.get(f"device[{recorded}]")
@@ -160,29 +157,25 @@ def _numbers(machine: Machine) -> dict[int, int]:
     return found
 
 
-def _extra(machine: Machine) -> list[Device]:
-    """The devices that a board has by default beyond those that it always has."""
-    return [
-        device
-        for device in machine.devices.all()
-        if re.fullmatch(_NUMBERED, device.path) and device.type.name in DEFAULTS
-    ]
+def _furniture(machine: Machine) -> Iterator[int]:
+    """The numbers of what is not the board's own."""
+    from vmd.devices import furniture
 
-
-def _number(device: Device) -> int:
-    return int(device.path.rpartition("[")[2].removesuffix("]"))
+    for kind, places in furniture.paths(machine).items():
+        if kind in furniture.kinds(machine):
+            yield from (int(place.rpartition("[")[2].removesuffix("]")) for place in places)
 
 
 def _device(number: int) -> str:
     return f"/machine/unattached/device[{number}]"
 
 
-def _cut_wires(unattached: Object, gone: set[str]) -> None:
-    """Two of the board's interrupt lines lead to a keyboard controller; the last ones go."""
-    if "i8042" in gone:
-        count = sum(name.startswith("non-qdev-gpio[") for name in unattached.children)
-        for number in (count - 1, count - 2):
-            del unattached.children[f"non-qdev-gpio[{number}]"]
+def _cut_wires(unattached: Object, gone: set[str], *, is_q35: bool) -> None:
+    """Interrupt lines of parts that are gone: of all lines the last ones go."""
+    count = sum(name.startswith("non-qdev-gpio[") for name in unattached.children)
+    less = 2 * ("i8042" in gone) + ("isa-i8259" in gone) + 8 * ("hpet" in gone and not is_q35)
+    for number in range(less):
+        del unattached.children[f"non-qdev-gpio[{count - 1 - number}]"]
 
 
 def add_parts_of_cpu(cpu: Object, machine: Machine, index: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import qapi
 from monitor.hmp import HmpCommand
 from qapi.error import QmpError
-from vmd.devices.network import Netdev, Nic
+from vmd.devices.network import Netdev, Networks, Nic
 from vmd.hmp.info import on_off
 from vmd.qmp import net, pci, qdev
 
@@ -67,12 +67,17 @@ def info_network(machine: Machine, hmp: Hmp) -> None:
                 hmp.print(f" \\ {port.name}{other}\n")
     for end in networks.ends:
         if isinstance(end, Netdev):
-            if _hub_of(end) is None and end.user is None:
+            if _hub_of(end) is None and end.user is None and not _is_uplink(networks, end):
                 hmp.print(f"{_end(end)}\n")
         elif end.peer is None or _hub_of(end.peer) is None:
             hmp.print(f"{_end(end)}\n")
             if end.peer is not None:
                 hmp.print(f" \\ {_end(end.peer)}\n")
+
+
+def _is_uplink(networks: Networks, netdev: Netdev) -> bool:
+    """Whether it hangs on a hub's port."""
+    return any(isinstance(end, Netdev) and end.user is netdev for end in networks.ends)
 
 
 def _hub_of(netdev: Netdev) -> int | None:

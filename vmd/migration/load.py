@@ -98,7 +98,7 @@ def load(
     )
     states = [state.value for state in RunState if state not in NEVER_RECORDED]
     devices = [Device("timer", 0, TIMER), Device("globalstate", 0, globalstate_section(states))]
-    if vm.has_default_nic and not vm.board.carries_devices:
+    if vm.has_default_network and not vm.board.carries_devices:
         devices.insert(1, Device("slirp", 0, SLIRP))
 
     def accept(head: Head) -> bool:

@@ -33,7 +33,7 @@ SLIRP_ID = 1
 
 def ram_id(vm: Vm) -> int:
     """The section id of `ram`."""
-    return 2 if vm.has_default_nic else 1
+    return 2 if vm.has_default_network else 1
 
 
 def configuration(vm: Vm, options: MigrationOptions) -> Configuration:
@@ -91,7 +91,7 @@ def tail(
 
 def _others(vm: Vm, carried: list[CarriedSection]) -> list[tuple[bool, DeviceState]]:
     """The sections that are not our own, each with whether it stands before RAM's end."""
-    if vm.has_default_nic and not vm.board.carries_devices and not carried:
+    if vm.has_default_network and not vm.board.carries_devices and not carried:
         return [(False, _idle_slirp())]
     taken = {TIMER_ID, ram_id(vm), ram_id(vm) + 1}
     free = max([ram_id(vm) + 2, *(section.section_id + 1 for section in carried)])

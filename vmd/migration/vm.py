@@ -37,7 +37,7 @@ class Vm(Protocol):
     topology: Topology
     properties: dict[str, object]
     autostart: bool
-    has_default_nic: bool
+    has_default_network: bool
     clock: Clock
     events: EventBus
     fdsets: FdSets

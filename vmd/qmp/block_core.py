@@ -22,7 +22,7 @@ def query_blockstats(machine: Machine, query_nodes: bool | None = None) -> list[
 
     if query_nodes:
         return [node_stats(node) for node in machine.nodes.by_name.values()]
-    return [drives.stats(drive) for drive in drives.of(machine)]
+    return drives.all_stats(machine)
 
 
 def query_named_block_nodes(machine: Machine, flat: bool | None = None) -> list[dict[str, object]]:

@@ -24,7 +24,7 @@ HELP = ("help", "help info", "info", "?")
 # What depends on what a program can do at all: vmd may lack rows of these.
 LISTS = ("help log", "info migrate_capabilities", "info migrate_parameters")
 # What QEMU takes out of a hash table, in whatever order.
-UNORDERED = ("info chardev", "qom-list /", "qom-list /objects")
+UNORDERED = ("info chardev", "qom-list /", "qom-list /objects", "info pic", "info irq")
 
 
 class _Scene(NamedTuple):
