@@ -134,3 +134,13 @@ def test_no_bytes_break_it(pieces: list[bytes], ready: bool) -> None:
         web.take_output()
         if web.over:
             break
+
+
+def test_pings_of_a_peer_that_does_not_read_are_not_answered() -> None:
+    heard = [True, False, True]
+    web = WebSocket(lambda: 0, lambda: heard.pop(0))
+    web.receive(REQUEST)
+    web.take_output()
+    for number in (1, 2, 3):
+        assert web.receive(masked(PING, b"%d" % number)) == b""
+    assert web.take_output() == frame(PONG, b"1") + frame(PONG, b"3")

@@ -110,8 +110,16 @@ def _nowhere(data: bytes) -> None:
     pass
 
 
-def make_layers(options: Mapping[str, Any], credentials: Credentials | None, host: Host) -> Layers:
-    """The layers of one connection; `options` is the schema's ChardevSocket."""
+def make_layers(
+    options: Mapping[str, Any],
+    credentials: Credentials | None,
+    host: Host,
+    is_heard: Callable[[], bool],
+) -> Layers:
+    """The layers of one connection; `options` is the schema's ChardevSocket.
+
+    `is_heard` tells whether the peer reads what it is sent.
+    """
     layers: list[Layer] = []
     server = options.get("server", True)
     if credentials is not None:
@@ -121,7 +129,7 @@ def make_layers(options: Mapping[str, Any], credentials: Credentials | None, hos
     if server and options.get("websocket"):
         from vmd.chardev.websocket import WebSocket
 
-        layers.append(WebSocket(host.clock.wall_ns))
+        layers.append(WebSocket(host.clock.wall_ns, is_heard))
     recode = bool(layers)
     tn3270 = options.get("tn3270", False)
     if server and (tn3270 or options.get("telnet")):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 READ_SIZE = 64 * 1024
 MAX_FDS = 16
 _UNREAD = bytearray(READ_SIZE)  # what is only looked at goes there, and is never used
+MOST_UNHEARD = 1 << 20  # bytes that a peer has not read; then its pings have no answer
 FULL_MS = 500  # until a process without descriptors looks for peers again
 FD_SIZE = 4
 FD_SPACE = socket.CMSG_SPACE(MAX_FDS * FD_SIZE)
@@ -208,7 +209,9 @@ class SocketDriver:
             return None
         from vmd.chardev.layers import make_layers
 
-        return make_layers(self._options, self._credentials, self._host)
+        return make_layers(
+            self._options, self._credentials, self._host, lambda: self.backlog < MOST_UNHEARD
+        )
 
     def _give_up(self, layers: Layers) -> None:
         if self._layers is layers:

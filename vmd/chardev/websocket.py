@@ -45,12 +45,21 @@ class Header(NamedTuple):
 
 
 class WebSocket:
-    """A layer (see layers.py). `wall_ns` tells the time for the answer's date."""
+    """A layer (see layers.py). `wall_ns` tells the time for the answer's date.
 
-    __slots__ = ("_input", "_left", "_mask", "_opcode", "_output", "_wall_ns", "over", "ready")
+    While `is_heard()` is false, because the peer does not read, its pings have no answer.
+    """
 
-    def __init__(self, wall_ns: Callable[[], int]) -> None:
+    __slots__ = (
+        *("_input", "_is_heard", "_left", "_mask", "_opcode", "_output", "_wall_ns"),
+        *("over", "ready"),
+    )
+
+    def __init__(
+        self, wall_ns: Callable[[], int], is_heard: Callable[[], bool] = lambda: True
+    ) -> None:
         self._wall_ns = wall_ns
+        self._is_heard = is_heard
         self._input = bytearray()
         self._output = bytearray()
         self._opcode = CONTINUATION  # of the last message that began
@@ -127,7 +136,7 @@ class WebSocket:
             return True
         if len(self._input) < header.size + header.length:
             return False
-        if header.opcode == PING:
+        if header.opcode == PING and self._is_heard():
             content = self._input[header.size : header.size + header.length]
             self._output += frame(PONG, unmask(bytes(content), header.mask))
         del self._input[: header.size + header.length]
