@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import importlib
+from contextlib import suppress
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ class Incoming:
 
     def prepare(self) -> None:
         """Bring in the code that a stream will need, in a thread, while nobody waits for it."""
-        _thread.start_new_thread(importlib.import_module, ("vmd.migration.load",))
+        _thread.start_new_thread(_bring_in, ("vmd.migration.load",))
 
     def start(
         self, open_door: Callable[[], WayIn], exit_on_error: bool
@@ -229,3 +230,9 @@ class Incoming:
     def _step(self, new: MigrationStatus) -> None:
         self.status = step(self.status, new)
         self._announce(new)
+
+
+def _bring_in(module: str) -> None:
+    """Whoever cannot read a file now finds that out again when he needs what is in it."""
+    with suppress(OSError):
+        importlib.import_module(module)

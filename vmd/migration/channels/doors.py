@@ -64,7 +64,7 @@ def open_incoming(
         return Door(descriptor.incoming(descriptor.named(name, asker.take_fd), asker.tell))
     from vmd.migration.channels import socket
 
-    return socket.listener(address, vm.report)
+    return socket.listener(address, vm)
 
 
 class Door:

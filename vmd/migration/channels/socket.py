@@ -7,6 +7,7 @@ migration/socket.c and io/channel-socket.c.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from contextlib import suppress
@@ -17,12 +18,17 @@ from vmd.migration.channels.stream import IncomingStream, OutgoingStream, Wire
 from vmd.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
+
+    from vmd.clock import Timer
+    from vmd.migration.vm import Vm
 
     Address = dict[str, Any]
 
 
 SEND_BUFFER = 2 << 20
+FULL = (errno.EMFILE, errno.ENFILE)
+FULL_NS = 100_000_000
 
 
 def _legacy(address: Address) -> Address:
@@ -89,20 +95,18 @@ class _Call:
             self._peer.close()
 
 
-def listener(
-    address: Address, report: Callable[[str], None]
-) -> Listener | Coroutine[Any, Any, Listener]:
+def listener(address: Address, vm: Vm) -> Listener | Coroutine[Any, Any, Listener]:
     """Listen there; with a name, that must be looked up first, it takes a while."""
     legacy = _legacy(address)
     if addresses.is_named(legacy):
-        return _listener_by_name(legacy, report)
-    return Listener(addresses.listen(legacy), report)
+        return _listener_by_name(legacy, vm)
+    return Listener(addresses.listen(legacy), vm)
 
 
-async def _listener_by_name(address: Address, report: Callable[[str], None]) -> Listener:
+async def _listener_by_name(address: Address, vm: Vm) -> Listener:
     thread = Worker()
     try:
-        return Listener(await thread.run(lambda: addresses.listen(address)), report)
+        return Listener(await thread.run(lambda: addresses.listen(address)), vm)
     finally:
         thread.stop()
 
@@ -110,8 +114,9 @@ async def _listener_by_name(address: Address, report: Callable[[str], None]) -> 
 class Listener:
     """Waits for one source at one of the listening sockets."""
 
-    def __init__(self, listeners: list[socket.socket], report: Callable[[str], None]) -> None:
-        self._report = report
+    def __init__(self, listeners: list[socket.socket], vm: Vm) -> None:
+        self._vm = vm
+        self._later: Timer | None = None
         self._loop = asyncio.get_running_loop()
         self._listeners = listeners
         self._peer: asyncio.Future[socket.socket] = self._loop.create_future()
@@ -122,16 +127,29 @@ class Listener:
             for one in local
             if one["type"] == "unix" and not one["data"].get("abstract")
         ]
+        self._watch()
+
+    def _watch(self) -> None:
+        self._later = None
         for listener in self._listeners:
             self._loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def _look_later(self) -> None:
+        """Nobody can be let in now: without a pause the listener would call all the time."""
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.fileno())
+        if self._later is None:
+            self._later = self._vm.clock.call_later(FULL_NS, self._watch)
 
     def _accept(self, listener: socket.socket) -> None:
         try:
             peer, _ = listener.accept()
-        except OSError:
+        except OSError as error:
+            if error.errno in FULL:
+                self._look_later()
             return
         if self._peer.done():
-            self._report(
+            self._vm.report(
                 "socket_accept_incoming_migration: Extra incoming migration connection; ignoring"
             )
             peer.close()
@@ -145,6 +163,8 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening; what stands in the file system goes."""
+        if self._later is not None:
+            self._later.cancel()
         for listener in self._listeners:
             self._loop.remove_reader(listener.fileno())
             listener.close()
