@@ -59,7 +59,7 @@ class Announcements:
         else:
             self._trace_end(name, is_over=True)
 
-    def end(self) -> None:
+    def abandon(self) -> None:
         """Nobody is told anything any more."""
         for timer in self._timers.values():
             timer.cancel()

@@ -7,7 +7,7 @@ Observed from system/runstate.c and system/cpus.c.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
 from vmd.display import Screen
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from vmd.clock import Clock
     from vmd.devices.host_cpu import HostCpu
     from vmd.devices.network import Networks
-    from vmd.devices.objects import IOThread
     from vmd.devices.plugging import Devices
     from vmd.devices.processors import Processors
     from vmd.dump import Dump
@@ -39,11 +38,9 @@ if TYPE_CHECKING:
     from vmd.guest.guest import GuestOptions
     from vmd.jobs import Jobs
     from vmd.machine_setup import MachineSetup
-    from vmd.memory import RamBlock
     from vmd.migration.dirty_limit import DirtyLimits
     from vmd.vnc.server import Server as VncServer
 
-RAM_OFFSET_ALIGN = 64 << 12
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 
 CAUSES = {"host-qmp-quit": 2, "host-ui": 5, "guest-shutdown": 6, "guest-panic": 8}
@@ -87,7 +84,6 @@ class Machine:
         self.rtc = setup.rtc
         self.audiodevs = setup.audiodevs
         self.rtc_offset: int | None = None  # seconds that the guest has set it ahead of the host's
-        self.boot_devices = ""  # the order that boot_set has left in the simulated CMOS
         self.all_blocks = setup.all_blocks
         self.backends = setup.backends
         self.objects = setup.objects
@@ -96,10 +92,6 @@ class Machine:
         self.furniture = setup.furniture
         self.has_default_network = setup.has_default_network
         self.globals = setup.globals
-        self._devices: Devices | None = None
-        self._processors: Processors | None = None
-        self._nodes: Nodes | None = None
-        self._networks: Networks | None = None
         self.actions = dict(setup.actions)
         self.clock = clock
         self.born_ns = clock.wall_ns()
@@ -138,20 +130,6 @@ class Machine:
         self._take_ram(setup)
         self.blockers = Blockers(self._is_migrating, only_migratable=setup.only_migratable)
         self.migration = Migration(self, incoming=setup.incoming)
-
-    @cached_property
-    def dump(self) -> Dump:
-        """The one dump; what it takes is brought in when somebody asks."""
-        from vmd.dump import Dump
-
-        return Dump(self)
-
-    @cached_property
-    def jobs(self) -> Jobs:
-        """The background jobs; most machines never have one."""
-        from vmd.jobs import Jobs
-
-        return Jobs(self.events)
 
     def equip(self, setup: MachineSetup) -> None:
         """What it was made from is complete: places of CPUs, RAM, and a guest in it."""
@@ -248,13 +226,13 @@ class Machine:
             self.guest_time.start()
             self.screen.lit = self.firmware_ran = True
             self.guest.start()
-            if self._devices is not None:
-                self._devices.guest_runs()
+            if (devices := self._made("devices")) is not None:
+                devices.guest_runs()
         else:
             self.guest.stop()
             self.guest_time.stop()
-            if self._devices is not None:
-                self._devices.guest_stops()
+            if (devices := self._made("devices")) is not None:
+                devices.guest_stops()
 
     # Reset, power, sleep.
 
@@ -267,8 +245,8 @@ class Machine:
         self.firmware_ran = self.runstate.state is RunState.RUNNING
         if self.runstate.state is not RunState.INMIGRATE:
             self.screen.clear()
-            if self._devices is not None:
-                self._devices.reset()
+            if (devices := self._made("devices")) is not None:
+                devices.reset()
             self.guest.reset()
         self.events.emit("RESET", {"guest": guest, "reason": reason})
         keeps = (RunState.RUNNING, RunState.INMIGRATE, RunState.FINISH_MIGRATE)
@@ -324,56 +302,61 @@ class Machine:
             return
         self.exiting = True
         self.migration.abandon()
-        if "dump" in self.__dict__:
-            self.dump.abandon()
-        if "jobs" in self.__dict__:
-            self.jobs.abandon()
-        if "announcements" in self.__dict__:
-            self.announcements.end()
+        for name in ("dump", "jobs", "announcements"):
+            if (part := self._made(name)) is not None:
+                part.abandon()
         if self.dirty_limits is not None:
             self.dirty_limits.abandon()
         self.guest.stop()
         self._on_exit(code)
 
-    # Objects and devices.
+    # Its parts, made when somebody first asks: most of them only wait for that.
 
-    @property
+    def _made(self, name: str) -> Any:
+        """One of them, or None if nobody has asked yet."""
+        return self.__dict__.get(name)
+
+    @cached_property
+    def dump(self) -> Dump:
+        """The one dump of its memory."""
+        from vmd.dump import Dump
+
+        return Dump(self)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """The background jobs."""
+        from vmd.jobs import Jobs
+
+        return Jobs(self.events)
+
+    @cached_property
     def devices(self) -> Devices:
-        """The devices, made when somebody first asks: most of them only wait to be asked for."""
-        if self._devices is None:
-            from vmd.devices.plugging import Devices
+        """The devices, those of the board among them."""
+        from vmd.devices.plugging import Devices
 
-            self._devices = Devices(self)
-        return self._devices
+        return Devices(self)
 
-    @property
+    @cached_property
     def processors(self) -> Processors:
         """The CPUs that are there."""
-        if self._processors is None:
-            from vmd.devices.processors import Processors
+        from vmd.devices.processors import Processors
 
-            self._processors = Processors(self)
-        return self._processors
+        return Processors(self)
 
-    @property
+    @cached_property
     def nodes(self) -> Nodes:
         """The block nodes."""
-        if self._nodes is None:
-            from vmd.block.nodes import Nodes
+        from vmd.block.nodes import Nodes
 
-            self._nodes = Nodes(
-                self.open_file, lambda: self.runstate.state is not RunState.INMIGRATE
-            )
-        return self._nodes
+        return Nodes(self.open_file, lambda: self.runstate.state is not RunState.INMIGRATE)
 
-    @property
+    @cached_property
     def networks(self) -> Networks:
         """The network backends."""
-        if self._networks is None:
-            from vmd.devices.network import Networks
+        from vmd.devices.network import Networks
 
-            self._networks = Networks(with_default=self.has_default_network)
-        return self._networks
+        return Networks(with_default=self.has_default_network)
 
     @cached_property
     def host_cpu(self) -> HostCpu | None:
@@ -400,16 +383,18 @@ class Machine:
 
         return Announcements(self)
 
+    # Moving.
+
     def gone(self) -> None:
         """It lives elsewhere now, and its images are that one's."""
-        if self._nodes is not None:
-            self._nodes.activate(False)
+        if (nodes := self._made("nodes")) is not None:
+            nodes.activate(False)
 
     def back(self) -> None:
         """Its images are its own from now on; QmpError, which is told on stderr, if one is not."""
-        if self._nodes is not None:
+        if (nodes := self._made("nodes")) is not None:
             try:
-                self._nodes.activate(True)
+                nodes.activate(True)
             except QmpError as error:
                 self.tell("\n".join(filter(None, (error.desc, error.hint))))
                 raise
@@ -419,8 +404,9 @@ class Machine:
 
         `options` are the parameters of migration.
         """
-        if self._devices is not None and self._devices.balloon is not None:
-            self._devices.balloon.arrived()
+        devices: Devices | None = self._made("devices")
+        if devices is not None and devices.balloon is not None:
+            devices.balloon.arrived()
         from vmd.announce import OWN, of_migration
 
         self.announcements.begin(OWN, of_migration(options))
@@ -428,23 +414,6 @@ class Machine:
     def open_file(self, path: str, flags: int) -> int:
         """A file of the host, or a descriptor that was handed over; OSError or QmpError."""
         return self.fdsets.open_file(path, flags, 0o644)
-
-    def iothreads(self) -> list[IOThread]:
-        """The I/O threads, in order of creation."""
-        return [cast("IOThread", it) for it in self.objects.values() if it.qom_type == "iothread"]
-
-    def ram_offsets(self) -> list[tuple[RamBlock, int]]:
-        """All RAM blocks, unused backends too, largest first, each with QEMU's offset for it.
-
-        QEMU lays blocks out in the order of their creation, each on a boundary of 64 pages
-        (system/physmem.c).
-        """
-        offset = 0
-        placed = []
-        for block in self.all_blocks:
-            placed.append((block, offset))
-            offset += -(-block.max_size // RAM_OFFSET_ALIGN) * RAM_OFFSET_ALIGN
-        return sorted(placed, key=lambda entry: -entry[0].max_size)
 
 
 def _numbered(state: RunState) -> str:

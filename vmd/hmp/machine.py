@@ -54,7 +54,6 @@ def boot_set(machine: Machine, hmp: Hmp, bootdevice: str) -> None:
         if letter not in BOOT_DEVICES:
             hmp.print(f"Invalid boot device for PC: '{letter}'\n")
             return
-    machine.boot_devices = bootdevice
     hmp.print(f"boot device list now set to {bootdevice}\n")
 
 

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from vmd.devices.balloon import Balloon
     from vmd.devices.board import Board
     from vmd.machine import Machine
+    from vmd.memory import RamBlock
     from vmd.memory.backends import MemoryBackend
 
 MEMDEV_PROPERTIES = ("merge", "dump", "prealloc", "share", "reserve", "policy", "host-nodes")
+RAM_OFFSET_ALIGN = 64 << 12
 DEFAULT_CPU_TYPE = "qemu64-x86_64-cpu"
 
 
@@ -285,7 +287,7 @@ def x_query_ramblock(machine: Machine) -> dict[str, str]:
     """Columns observed from system/physmem.c. The offset is where QEMU would have put it."""
     titles = ("Block Name", "PSize", "Offset", "Used", "Total", "HVA", "RO")
     lines = ["{:>24} {:>8}  {:>18} {:>18} {:>18} {:>18} {:>3}".format(*titles)]
-    for block, offset in machine.ram_offsets():
+    for block, offset in _ram_offsets(machine):
         numbers = (offset, block.size, block.max_size, block.address())
         columns = " ".join(f"0x{number:016x}" for number in numbers)
         access = "ro" if block.readonly or is_rom(block.idstr) else "rw"
@@ -293,6 +295,19 @@ def x_query_ramblock(machine: Machine) -> dict[str, str]:
         name = block.idstr if block in machine.ram_blocks else ""
         lines.append(f"{name:>24} {page:>8}  {columns} {access:>3}")
     return _readable(lines)
+
+
+def _ram_offsets(machine: Machine) -> list[tuple[RamBlock, int]]:
+    """All RAM blocks, unused backends too, largest first, each with QEMU's offset for it.
+
+    QEMU lays blocks out in the order of their creation, each on a boundary of 64 pages.
+    """
+    offset = 0
+    placed = []
+    for block in machine.all_blocks:
+        placed.append((block, offset))
+        offset += -(-block.max_size // RAM_OFFSET_ALIGN) * RAM_OFFSET_ALIGN
+    return sorted(placed, key=lambda entry: -entry[0].max_size)
 
 
 def _readable(lines: list[str]) -> dict[str, str]:

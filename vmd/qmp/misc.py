@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from qapi.error import DEVICE_NOT_ACTIVE, QmpError
 
@@ -41,9 +41,10 @@ def _as_walked(machine: Machine) -> list[IOThread]:
     """The I/O threads as QEMU meets them in its table of objects."""
     from qapi.order import table_order
 
-    threads = {thread.id: thread for thread in machine.iothreads()}
-    names = table_order([*machine.backends, *machine.objects])
-    return [threads[name] for name in names if name in threads]
+    found = machine.objects
+    names = table_order([*machine.backends, *found])
+    threads = [found[name] for name in names if name in found]
+    return [cast("IOThread", each) for each in threads if each.qom_type == "iothread"]
 
 
 def stop(machine: Machine) -> None:
