@@ -33,13 +33,11 @@ class Bytes:
     def __init__(self, data: bytes) -> None:
         self._left = memoryview(data)
 
-    def read_into(self, buffers: list[memoryview]) -> int:
-        before = len(self._left)
-        for buffer in buffers:
-            count = min(len(buffer), len(self._left))
-            buffer[:count] = self._left[:count]
-            self._left = self._left[count:]
-        return before - len(self._left)
+    def read_into(self, buffer: memoryview) -> int:
+        count = min(len(buffer), len(self._left))
+        buffer[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
 
 
 async def stream_of(board: str, path: Path) -> tuple[bytes, bytes]:

@@ -280,18 +280,18 @@ async def test_a_connection_that_does_not_come_about_leaves_the_guest_where_it_i
 
     source, target = pair(mode, state, ())
     ram = bytes(source.block.view)
-    if number == errno.EMFILE:  # descriptors run out before anybody is called
-        sockets = SimpleNamespace(**{**vars(socket), "socket": fails})
-        monkeypatch.setattr(address, "socket", sockets)
-    else:
-        monkeypatch.setattr(address, "connect_waiting", fails)
-    await ends(source, target)
+    with monkeypatch.context() as failing:
+        if number == errno.EMFILE:  # descriptors run out before anybody is called
+            sockets = SimpleNamespace(**{**vars(socket), "socket": fails})
+            failing.setattr(address, "socket", sockets)
+        else:
+            failing.setattr(address, "connect_waiting", fails)
+        await ends(source, target)
     one_side_can_run(source, target, ram, state)
     assert source.names() == ["setup", "failed"], "the guest was never stopped"
     what = "create socket" if number == errno.EMFILE else "connect to 'in'"
     reason = f"Failed to {what}: {os.strerror(number)}"
     assert source.migration.query()["error-desc"] == reason
-    monkeypatch.undo()
     other = Subject(SIZE, incoming=True, paused=True)
     other.migration.migrate_incoming("unix:again", exit_on_error=False)
     source.migration.migrate("unix:again")

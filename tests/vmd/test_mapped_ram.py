@@ -92,7 +92,7 @@ def load(loader: RamLoader, channel: IncomingFile) -> None:
     for _ in parse:
         channel.skip(source.left_out)
         source.left_out = 0
-        count = channel.read_into([buffer])
+        count = channel.read_into(buffer)
         source.feed(bytes(buffer[:count]))
         if not count:
             source.end()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAP_NORESERVE = 0x4000  # a terabyte of guest memory is a promise, not a demand on the host
 _HUGE_BITS = 21
 _HUGE = 1 << _HUGE_BITS
-DENSE = 64  # so many pages at once will not be the last ones of their huge page
+_DENSE = 64  # so many pages at once will not be the last ones of their huge page
 _FEW_PAGES = 16 * PAGE_SIZE
 _CLEAR = bytes(64 << 10)
 
@@ -138,11 +138,6 @@ class RamBlock:
     def pages(self) -> int:
         return self.size >> PAGE_BITS
 
-    @property
-    def is_memory(self) -> bool:
-        """Whether nothing stands behind it that bytes are better written to."""
-        return self._touched is not None or self.page_size != PAGE_SIZE
-
     # Reading and writing
 
     def read(self, offset: int, length: int) -> bytes:
@@ -170,8 +165,8 @@ class RamBlock:
         Fresh memory of a file is filled through the file: it need neither be faulted in nor zeroed
         before, and a full file system is an OSError and not the end of the process.
         """
-        if self.is_memory:
-            if len(pages) >= DENSE:
+        if self._touched is not None or self.page_size != PAGE_SIZE:
+            if len(pages) >= _DENSE:
                 self.expect_data(offset)
             for page in pages:
                 self.view[offset : offset + PAGE_SIZE] = page
@@ -186,7 +181,7 @@ class RamBlock:
 
     def put(self, offset: int, data: memoryview) -> None:
         """The same with whole pages that are one piece of memory already."""
-        if self.is_memory:
+        if self._touched is not None or self.page_size != PAGE_SIZE:
             self.view[offset : offset + len(data)] = data
             return
         while len(data):
@@ -318,9 +313,9 @@ class RamBlock:
 
     def address(self) -> int:
         """Where the block is mapped in this process."""
-        import numpy
+        import ctypes
 
-        return int(numpy.frombuffer(self.view, numpy.uint8).ctypes.data)
+        return ctypes.addressof(ctypes.c_char.from_buffer(self._map))
 
     def close(self) -> None:
         """Unmap and close; a view still held by someone keeps the mapping until it goes."""

@@ -15,7 +15,7 @@ from qapi.error import QmpError
 from vmd.memory import PAGE_SIZE, is_ignored
 from vmd.memory.vectors import bring_numpy
 from vmd.migration import address
-from vmd.migration.incoming import MUCH, Incoming
+from vmd.migration.incoming import Incoming
 from vmd.migration.parameters import MigrationOptions
 from vmd.migration.state import MigrationStatus
 from vmd.runstate import RunState
@@ -149,10 +149,9 @@ class Migration:
     def set_parameters(self, changes: Mapping[str, object]) -> None:
         """Set parameters, all or none. Who does so will soon migrate."""
         self.options.set_parameters(changes)
-        if not self.under_way:
-            ignored = self.options.is_on("x-ignore-shared")
-            sizes = [b.size for b in self._vm.ram_blocks if not is_ignored(b, ignored)]
-            if sum(sizes) > (MUCH if self._vm.runstate.state is RunState.INMIGRATE else 0):
+        if self._vm.runstate.state is not RunState.INMIGRATE and not self.under_way:
+            ignore_shared = self.options.is_on("x-ignore-shared")
+            if not all(is_ignored(block, ignore_shared) for block in self._vm.ram_blocks):
                 _thread.start_new_thread(bring_numpy, ())
 
     # Answers.

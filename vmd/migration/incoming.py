@@ -14,7 +14,6 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
-from vmd.memory.vectors import bring_numpy
 from vmd.migration.state import UNDER_WAY, MigrationStatus, step
 from vmd.runstate import LIVE, RunState
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from vmd.migration.load import Arrival
     from vmd.migration.parameters import MigrationOptions
+    from vmd.migration.ram_in_place import InPlace
     from vmd.migration.return_path import Answers
     from vmd.migration.stream import CarriedSection
     from vmd.migration.vm import Vm
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     class Channel(Protocol):
         """Where the stream comes from. `read_into` and `answer` may wait and run in the worker."""
 
-        def read_into(self, buffers: list[memoryview]) -> int: ...
+        def read_into(self, buffer: memoryview) -> int: ...
+        def read_places(self, places: InPlace) -> int: ...
         def answer(self, data: bytes) -> None: ...
         def answer_now(self, data: bytes) -> bool: ...
         def interrupt(self) -> None: ...
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     WayIn = Door | Coroutine[Any, Any, Door]
 
 
-MUCH = 64 << 20  # bytes of RAM from which on a destination takes numpy for it
 UNHEARD = "info: the source has gone without hearing that all is here; the guest may go on there"
 
 
@@ -151,8 +151,6 @@ class Incoming:
         return info
 
     async def _run(self, door: Door) -> None:
-        if door.addresses and sum(block.size for block in self._vm.ram_blocks) > MUCH:
-            _thread.start_new_thread(bring_numpy, ())  # while the source is waited for
         self._channel = channel = await door.arrived()
         from vmd.migration.return_path import Answers
         from vmd.migration.source import LoadError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from vmd.devices.board import is_device_block
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from vmd.migration.carry import Head
     from vmd.migration.parameters import MigrationOptions
+    from vmd.migration.ram_in_place import InPlace
     from vmd.migration.return_path import Answers
     from vmd.migration.stream import Record
     from vmd.migration.vm import Vm
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     class Channel(Protocol):
         """Where the stream comes from."""
 
-        def read_into(self, buffers: list[memoryview]) -> int: ...
+        def read_into(self, buffer: memoryview) -> int: ...
+        def read_places(self, places: InPlace) -> int: ...
 
     class StateFile(Channel, Protocol):
         """What it must be with mapped-ram; `origin` is where the stream begins."""
@@ -111,8 +112,8 @@ def load(
 
 
 def _vectors(vm: Vm) -> Vectors | None:
-    """numpy's help: where it was brought for this, or where there is so much RAM."""
-    if "numpy" not in sys.modules and sum(block.size for block in vm.ram_blocks) <= _LARGE:
+    """numpy's help where there is much RAM."""
+    if sum(block.size for block in vm.ram_blocks) <= _LARGE:
         return None
     bring_numpy()
     return Vectors()
@@ -125,7 +126,7 @@ def _read_all(
     kept: list[Record] = []
     while not reader.done:
         places = reader.in_place()
-        count = channel.read_into(places if places is not None else [buffer])
+        count = channel.read_into(buffer) if places is None else channel.read_places(places)
         try:
             if places is not None:
                 records = reader.took(count)

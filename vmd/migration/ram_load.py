@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 
 from vmd.memory.dirty import PAGE_SIZE
-from vmd.memory.ramblock import DENSE, is_ignored, page_align
+from vmd.memory.ramblock import is_ignored, page_align
 from vmd.migration.ram import (
     CONTINUE,
     EOS,
@@ -24,7 +24,7 @@ from vmd.migration.ram import (
     ZERO,
     ZERO_RECORD,
 )
-from vmd.migration.ram_in_place import MOST_PAGES, InPlace, Words
+from vmd.migration.ram_in_place import InPlace, Room
 from vmd.migration.ram_runs import (
     MOST_ZEROS,
     MOST_ZEROS_LARGE,
@@ -47,7 +47,7 @@ _FLAGS = PAGE_SIZE - 1
 _IN_STREAM = ZERO | PAGE | XBZRLE | HOOK | MULTIFD_FLUSH  # never with mapped-ram
 _MOST_PAGES = 256  # records looked at together: about a MiB
 _FEW = 8
-_FEWEST_IN_PLACE = 32
+_DENSE = 64
 _LONG_RUN = 2 << 20  # bytes of data after which it is likely that it goes on
 
 
@@ -58,7 +58,7 @@ class RamLoader:
     returns a new block to fill, or None to refuse the stream as QEMU does. `blocks` grows by
     such blocks. With `ignore_shared` the table tells guest addresses, and shared files must not
     be sent. With `file` (mapped-ram) RAM is not in the stream but beside it. With `vectors` runs
-    are found and copied by numpy; without, long ones may be read in place.
+    are found by numpy.
     """
 
     def __init__(
@@ -79,10 +79,8 @@ class RamLoader:
         self._next = 0  # behind the last run of records
         self._pages_from = -1  # where the run of data that ends there began, if it is data
         self._awaits_page = False
-        self._words: Words | None = None
-        self._reach = MOST_PAGES  # pages that are guessed about at once
+        self._room: Room | None = None
         self._window = _FEW
-        self._vectors = vectors
         self._pages_alike, self._zeros_alike = pages_alike, zeros_alike
         self._most_zeros = MOST_ZEROS
         if vectors is not None:
@@ -117,29 +115,27 @@ class RamLoader:
 
     def in_place(self, source: Source) -> InPlace | None:
         """Where to read the next bytes into, if they are likely to be a run of pages."""
-        if not self._awaits_page or self._block is None or self._vectors is not None:
+        if not self._awaits_page or self._block is None:
             return None
         long = self._pages_from >= 0 and self._next - self._pages_from >= _LONG_RUN
         if not long or not InPlace.is_worth_it(self._block, self._next):
             return None
         self._block.expect_data(self._next)
-        if self._words is None:
-            self._words = Words()
+        if self._room is None:
+            self._room = Room()
         begun = source.rest()
         source.base -= len(begun)
-        return InPlace(self._words, self._block, self._next, begun, self._reach)
+        return InPlace(self._room, self._block, self._next, begun)
 
-    def settle(self, source: Source, guess: InPlace, count: int) -> None:
-        """Take over what became of a guess after `count` bytes were read into it."""
-        pages, rest = guess.settle(count)
+    def settle(self, source: Source, guess: InPlace) -> None:
+        """Take over what became of a guess."""
+        pages, rest = guess.settle()
         assert self._block is not None
         self._block.mark(self._next, pages * PAGE_SIZE)
         self._next += pages * PAGE_SIZE
-        # A socket gives less at once than a file.
-        self._reach = min(max(2 * pages, _FEWEST_IN_PLACE), MOST_PAGES)
         if len(rest) >= PAGE_RECORD:
             self._window = _FEW  # wrong: the next guess has to be earned
-        source.base += guess.begun + count - len(rest)
+        source.base += pages * PAGE_RECORD
         source.feed(rest)
 
     def give_up(self) -> None:
@@ -271,10 +267,10 @@ class RamLoader:
         else:
             return False
         whole = min((len(head) - pos) // stride, (block.size - address) // PAGE_SIZE, most)
-        if self._window < DENSE <= whole:
+        if self._window < _DENSE <= whole:
             # Many together may come in huge pages, but not where a small one is already.
-            ahead = pos + (DENSE - 1) * stride
-            if head[ahead : ahead + 8] == be64(word + (DENSE - 1) * PAGE_SIZE):
+            ahead = pos + (_DENSE - 1) * stride
+            if head[ahead : ahead + 8] == be64(word + (_DENSE - 1) * PAGE_SIZE):
                 self._window = most
         limit = min(whole, self._window)
         if limit > 1 and head[pos + stride : pos + stride + 8] != be64(word + PAGE_SIZE):
@@ -286,24 +282,12 @@ class RamLoader:
             min(self._window * 8, MOST_ZEROS_LARGE) if count == limit and count > 1 else _FEW
         )
         if flags & PAGE:
-            self._put_pages(block, address, head[pos : pos + count * PAGE_RECORD])
+            _put_pages(block, address, head[pos : pos + count * PAGE_RECORD])
         else:
             block.clear(address, count * PAGE_SIZE)
         self._passed(address, count, data=bool(flags & PAGE))
         source.pos = pos + stride * count
         return True
-
-    def _put_pages(self, block: RamBlock, address: int, records: memoryview) -> None:
-        count = len(records) // PAGE_RECORD
-        if self._vectors is not None and block.is_memory:
-            self._vectors.put_pages(block, address, records)
-        else:
-            pages = [records[i : i + PAGE_SIZE] for i in range(8, len(records), PAGE_RECORD)]
-            try:
-                block.put_pages(address, pages)
-            except OSError as error:
-                raise LoadError(error.errno or errno.EIO) from None
-        block.mark(address, count * PAGE_SIZE)
 
     def _passed(self, address: int, count: int, *, data: bool) -> None:
         """Note that so many pages from `address` on are done."""
@@ -312,6 +296,16 @@ class RamLoader:
         elif self._pages_from < 0 or address != self._next:
             self._pages_from = address
         self._next = address + count * PAGE_SIZE
+
+
+def _put_pages(block: RamBlock, address: int, records: memoryview) -> None:
+    pages = [records[i : i + PAGE_SIZE] for i in range(8, len(records), PAGE_RECORD)]
+    count = len(pages)
+    try:
+        block.put_pages(address, pages)
+    except OSError as error:
+        raise LoadError(error.errno or errno.EIO) from None
+    block.mark(address, count * PAGE_SIZE)
 
 
 def _resize(block: RamBlock, length: int) -> None:

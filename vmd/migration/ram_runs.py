@@ -10,7 +10,6 @@ import struct
 from functools import cache
 
 from vmd.memory.dirty import PAGE_BITS, PAGE_SIZE
-from vmd.memory.ramblock import DENSE
 from vmd.migration.ram import PAGE_RECORD, ZERO_RECORD
 from vmd.migration.ram_in_place import length_alike
 from vmd.migration.stream import be64
@@ -18,8 +17,6 @@ from vmd.migration.stream import be64
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from vmd.memory import RamBlock
 
 MOST_ZEROS = 4096
 MOST_ZEROS_LARGE = 1 << 15  # with numpy
@@ -76,17 +73,6 @@ class Vectors:
         found = np.frombuffer(head, np.uint8, length, pos)
         differ = np.not_equal(found, self._expected[:length], self._differ[:length])
         return _first(differ) // ZERO_RECORD
-
-    def put_pages(self, block: RamBlock, address: int, records: memoryview) -> None:
-        """Copy the pages of consecutive records into memory. Marks nothing."""
-        import numpy as np
-
-        count = len(records) // PAGE_RECORD
-        if count >= DENSE:
-            block.expect_data(address)
-        pages: Any = np.ndarray((count, PAGE_SIZE), np.uint8, records, 8, (PAGE_RECORD, 1))
-        memory = block.view[address : address + count * PAGE_SIZE]
-        np.frombuffer(memory, np.uint8).reshape(-1, PAGE_SIZE)[:] = pages
 
     def _count_up(self, word: int, count: int) -> Any:
         import numpy as np

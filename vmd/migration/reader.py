@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         """Who knows where the next bytes will go. `vmd.migration.ram_load.RamLoader` does."""
 
         def in_place(self, source: Source) -> InPlace | None: ...
-        def settle(self, source: Source, guess: InPlace, count: int) -> None: ...
+        def settle(self, source: Source, guess: InPlace) -> None: ...
 
 
 MOST_PACKAGE = 64 << 20
@@ -142,22 +142,22 @@ class StreamReader:
         self._source.feed(data)
         return self._advance()
 
-    def in_place(self) -> list[memoryview] | None:
-        """Buffers to read the next bytes into, where they are likely to be a run of pages.
+    def in_place(self) -> InPlace | None:
+        """Places to read the next bytes into, where they are likely to be a run of pages.
 
         Whoever asked reads into them, and calls `took` next.
         """
         if self._places is not None and not self.done and self._guess is None:
             self._guess = self._places.in_place(self._source)
-        return None if self._guess is None else self._guess.buffers
+        return self._guess
 
     def took(self, count: int) -> list[Record]:
-        """So many bytes were read into the buffers of `in_place`; what they completed.
+        """So many bytes were read into the places of `in_place`; what they completed.
 
         None at all: the stream has ended.
         """
         assert self._places is not None and self._guess is not None
-        self._places.settle(self._source, self._guess, count)
+        self._places.settle(self._source, self._guess)
         self._guess = None
         return self._advance() if count else self.end()
 

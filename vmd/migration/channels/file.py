@@ -18,6 +18,8 @@ from vmd.migration.channels.stream import write_all
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from vmd.migration.ram_in_place import InPlace as Places
+
     Buffer = bytes | bytearray | memoryview
     FdSet = Callable[[str, int], int | None]
 
@@ -184,15 +186,22 @@ class IncomingFile:
                 reason = os.strerror(getattr(error, "errno", None) or 22)
                 raise QmpError(f"failed to seek to offset {offset:x}: {reason}") from None
 
-    def read_into(self, buffers: list[memoryview]) -> int:
-        """Fill the buffers (at most IOV_MAX) as far as there is data; 0 at the end of the file.
+    def read_into(self, buffer: memoryview) -> int:
+        """Read what is there; 0 at the end of the file.
 
         Where reading fails the file ends: to QEMU's loader the two are the same.
         """
+        return self._read(lambda fd: os.readv(fd, [buffer]))
+
+    def read_places(self, places: Places) -> int:
+        """The same into scattered places."""
+        return self._read(places.read)
+
+    def _read(self, read: Callable[[int], int]) -> int:
         if self._is_fifo:
             _wait_for_writer(self._fd)
         try:
-            return os.readv(self._fd, buffers)
+            return read(self._fd)
         except OSError:
             return 0
 

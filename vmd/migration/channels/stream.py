@@ -10,9 +10,7 @@ import _thread
 import os
 import select
 import stat
-from bisect import bisect_right
 from contextlib import suppress
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
@@ -21,11 +19,12 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
+    from vmd.migration.ram_in_place import InPlace as Places
+
     Buffer = bytes | bytearray | memoryview
 
 IOV_MAX = 1024
 MOMENT_MS = 1
-FEW = 128  # buffers offered to one read: a socket rarely fills more, and each one costs
 SHUT_RDWR = 2
 
 
@@ -208,33 +207,26 @@ class IncomingStream:
         self._answers = answers
         self._closed = closed
 
-    def read_into(self, buffers: list[memoryview]) -> int:
-        """Fill the buffers (at most IOV_MAX) as far as bytes are there; 0 at the end.
+    def read_into(self, buffer: memoryview) -> int:
+        """Read what is there, at least a byte; 0 at the end.
 
-        Where reading fails the stream ends: to QEMU's loader the two are the same. For many
-        buffers it is waited a moment for more: with each call come a few pages only.
+        Where reading fails the stream ends: to QEMU's loader the two are the same.
         """
-        if len(buffers) == 1:
-            return self._read_some(buffers, None)
-        total = at = begun = 0  # the next buffer, and how much of it is filled
-        while at < len(buffers):
-            some = buffers[at : at + FEW]
-            some[0] = some[0][begun:]
-            count = self._read_some(some, MOMENT_MS if total else None)
-            if not count:
-                break
+        return self._read(lambda fd: os.readv(fd, [buffer]), None)
+
+    def read_places(self, places: Places) -> int:
+        """The same into scattered places. A moment is waited for more: little comes at once."""
+        total = count = self._read(places.read, None)
+        while count and places.left:
+            count = self._read(places.read, MOMENT_MS)
             total += count
-            ends = list(accumulate(map(len, some)))
-            full = bisect_right(ends, count)
-            begun = count - ends[full - 1] if full else begun + count
-            at += full
         return total
 
-    def _read_some(self, buffers: list[memoryview], most_ms: int | None) -> int:
+    def _read(self, read: Callable[[int], int], most_ms: int | None) -> int:
         while True:
             self.wire.check()
             try:
-                return os.readv(self.wire.fd, buffers)
+                return read(self.wire.fd)
             except BlockingIOError:
                 if not self.wire.wait(select.POLLIN, most_ms):
                     return 0
