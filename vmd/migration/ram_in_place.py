@@ -95,7 +95,7 @@ class InPlace:
         return self.pages * PAGE_RECORD - self.done
 
     def read(self, fd: int) -> int:
-        """Read on, if any is left, in one system call: the number of bytes, 0 at the end; OSError."""
+        """Read on, if any is left, in one system call: how many bytes, 0 at the end; OSError."""
         page, begun = divmod(self.done, PAGE_RECORD)
         room = self._room
         if begun < WORD:
