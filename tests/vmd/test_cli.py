@@ -10,13 +10,15 @@ import pytest
 
 from tests.vmd.cli_judge import KeptReport, judge, read
 from vmd.cli.config import Memory, Topology
-from vmd.cli.cpus import numa_nodes
+from vmd.cli.cpus import check_cpu, numa_nodes
 from vmd.cli.help import CHARDEV_KINDS, TEXTS
 from vmd.cli.parse import parse
 from vmd.cli.ports import chardev_of, monitor_of, needs_monitor, port_of
+from vmd.cli.report import Quit
 from vmd.cli.settle import settle
 from vmd.cli.table import OPTIONS
 from vmd.clock import HeldClock
+from vmd.devices.host_cpu import host_cpu
 from vmd.devices.machines import MACHINES
 
 MIB = 1 << 20
@@ -162,6 +164,17 @@ def test_the_host_is_asked_unless_it_was_said() -> None:
     there = os.access("/dev/kvm", os.R_OK | os.W_OK)
     config = read([*NONE, "-machine", "accel=kvm:tcg"])
     assert config.accel == ("kvm" if there else "tcg")
+
+
+def test_kvm_has_no_system_management_mode() -> None:
+    # As real QEMU on a host whose KVM has none; the boards under KVM were recorded on such a one.
+    kvm = ("-machine", "q35,accel=kvm,smm=on", "-cpu", "base", "-vmd", "kvm=on")
+    report = KeptReport()
+    config = read(kvm)
+    with pytest.raises(Quit):
+        check_cpu(config, report, host_cpu(None))
+    text = "qemu-system-x86_64: System Management Mode not supported by this hypervisor.\n"
+    assert report.said.endswith(text)
 
 
 def test_a_program_called_kvm_tries_that_first() -> None:
