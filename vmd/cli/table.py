@@ -25,6 +25,18 @@ def _with(name: str, handle: Callable[[Parsing, str, str], None]) -> Option:
     return Option(name, True, handle)
 
 
+def _part(name: str, handler: str = "") -> Option:
+    """Of a part of the machine: most starts have none, so what handles it comes with the first."""
+
+    def handle(state: Parsing, where: str, arg: str) -> None:
+        from vmd.cli import part_handlers
+
+        found: Callable[[Parsing, str, str], None] = getattr(part_handlers, handler or name)
+        found(state, where, arg)
+
+    return _with(name, handle)
+
+
 def _bare(name: str, handle: Callable[[Parsing, str, str], None]) -> Option:
     return Option(name, False, handle)
 
@@ -53,9 +65,9 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
     "Display options": (
         _with("display", do.display),
         _bare("nographic", do.nographic),
-        _with("vga", do.vga),
-        _with("vnc", do.vnc),
-        _with("audio", do.audio),
+        _part("vga"),
+        _part("vnc"),
+        _part("audio"),
     ),
     "Character device options": (
         _with("chardev", chardevs.chardev),
@@ -88,19 +100,19 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         _with("msg", do.msg),
     ),
     "Device options": (
-        _with("device", do.device),
-        _with("blockdev", do.blockdev),
-        _with("drive", do.drive),
-        *(_with(f"hd{letter}", do.disk) for letter in "abcd"),
-        _with("cdrom", do.cdrom),
-        *(_with(f"fd{letter}", do.floppy) for letter in "ab"),
-        _with("netdev", do.netdev),
-        _with("nic", do.nic),
-        _with("net", do.net),
-        _with("audiodev", do.audiodev),
-        _with("add-fd", do.add_fd),
+        _part("device"),
+        _part("blockdev"),
+        _part("drive"),
+        *(_part(f"hd{letter}", "disk") for letter in "abcd"),
+        _part("cdrom"),
+        *(_part(f"fd{letter}", "floppy") for letter in "ab"),
+        _part("netdev"),
+        _part("nic"),
+        _part("net"),
+        _part("audiodev"),
+        _part("add-fd", "add_fd"),
     ),
-    "Generic object creation": (_with("object", do.object_),),
+    "Generic object creation": (_part("object", "object_"),),
 }
 
 OPTIONS: dict[str, Option] = {
