@@ -42,6 +42,10 @@ def create(
         if base is None:
             raise QmpError(f"mux: base chardev {data['chardev']} not found")
         return Chardev(label, kind, _mux(base, host), log)
+    if kind == "hub":
+        from vmd.chardev.hub import hub_driver
+
+        return Chardev(label, kind, hub_driver(label, data, find), log)
     driver = _driver(kind, data, host)
     if not mux:
         return Chardev(label, kind, driver, log)
@@ -82,10 +86,19 @@ def _driver(kind: str, data: Mapping[str, Any], host: Host) -> Driver:
         from vmd.chardev.pty import PtyDriver
 
         return PtyDriver(data, host)
-    if kind in ("file", "pipe"):
+    if kind == "udp":
+        from vmd.chardev.udp import UdpDriver
+
+        return UdpDriver(data)
+    if kind in ("file", "pipe", "serial"):
         from vmd.chardev import files
 
-        return (files.file_driver if kind == "file" else files.pipe_driver)(data, host)
+        made = {
+            "file": files.file_driver,
+            "pipe": files.pipe_driver,
+            "serial": files.serial_driver,
+        }
+        return made[kind](data, host)
     from vmd.chardev.memory import RINGBUF_SIZE, MemoryDriver, Ring
 
     if kind in ("ringbuf", "memory"):

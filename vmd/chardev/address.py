@@ -115,7 +115,8 @@ def _listen_unix(data: Mapping[str, Any]) -> socket.socket:
     return listener
 
 
-def _family(data: Mapping[str, Any]) -> int:
+def family_of(data: Mapping[str, Any]) -> int:
+    """The family that `ipv4` and `ipv6` leave, which may be any."""
     ipv4, ipv6 = data.get("ipv4"), data.get("ipv6")
     if ipv4 is False and ipv6 is False:
         raise QmpError("Cannot disable IPv4 and IPv6 at same time")
@@ -135,7 +136,7 @@ def is_named(address: Mapping[str, Any]) -> bool:
 
 
 def _resolve(data: Mapping[str, Any], passive: bool) -> list[tuple[int, Any]]:
-    family = _family(data)
+    family = family_of(data)
     host, port = str(data["host"]), str(data["port"])
     name = os.fsencode(host)  # as it is: what Python would make of a text may fail
     try:

@@ -1,6 +1,6 @@
-"""Chardevs on opened files: `file` (output, perhaps input) and `pipe` (two fifos, or one).
+"""Chardevs on opened files: `file` (output, perhaps input), `pipe` (two fifos, or one), `serial`.
 
-Observed from chardev/char-file.c, chardev/char-pipe.c and chardev/char-fd.c.
+Observed from chardev/char-file.c, chardev/char-pipe.c, chardev/char-serial.c and chardev/char-fd.c.
 """
 
 from __future__ import annotations
@@ -159,3 +159,17 @@ def pipe_driver(options: Mapping[str, Any], host: Host) -> DescriptorDriver:
         return fds[0], fds[1]
 
     return DescriptorDriver("pipe", opener)
+
+
+def serial_driver(options: Mapping[str, Any], host: Host) -> DescriptorDriver:
+    """`options` is the schema's ChardevHostdev: a terminal of the host, made raw."""
+
+    def opener() -> tuple[int | None, int]:
+        line = _open(host, options["device"], os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY)
+        if os.isatty(line):
+            import tty
+
+            tty.setraw(line)
+        return line, line
+
+    return DescriptorDriver("serial", opener)

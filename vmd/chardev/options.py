@@ -24,7 +24,8 @@ CHARDEV = OptionList(
         **dict.fromkeys(
             ("backend", "path", "input-path", "host", "port", "fd", "chardev", "logfile"), "str"
         ),
-        **dict.fromkeys(("tls-creds", "tls-authz"), "str"),
+        **dict.fromkeys(("tls-creds", "tls-authz", "localaddr", "localport"), "str"),
+        **dict.fromkeys(("chardevs.0", "chardevs.1", "chardevs.2", "chardevs.3"), "str"),
         **dict.fromkeys(
             ("server", "wait", "delay", "nodelay", "telnet", "ipv4", "ipv6", "mux", "signal"),
             "bool",
@@ -131,6 +132,32 @@ def _pipe(options: Options) -> Data:
     return {"device": options.get("path")}
 
 
+def _serial(options: Options) -> Data:
+    if "path" not in options:
+        raise QmpError("chardev: serial/tty: no device path given")
+    return {"device": options.get("path")}
+
+
+def _udp(options: Options) -> Data:
+    if not options.get("port"):
+        raise QmpError("chardev: udp: remote port not specified")
+    families = _copy(options, {}, ("ipv4", "ipv6"))
+    there = {"host": options.get("host") or "localhost", "port": options.get("port"), **families}
+    data: Data = {"remote": {"type": "inet", "data": there}}
+    if "localaddr" in options or "localport" in options:
+        here = {"host": options.get("localaddr", ""), "port": options.get("localport", "0")}
+        data["local"] = {"type": "inet", "data": {**here, **families}}
+    return data
+
+
+def _hub(options: Options) -> Data:
+    """The devices, numbered from 0 without a gap."""
+    names: list[str | None] = []
+    while f"chardevs.{len(names)}" in options:
+        names.append(options.get(f"chardevs.{len(names)}"))
+    return {"chardevs": names}
+
+
 def _pty(options: Options) -> Data:
     return {"path": options.get("path")} if "path" in options else {}
 
@@ -155,18 +182,25 @@ def _mux(options: Options) -> Data:
 
 KINDS: dict[str, Callable[[Options], Data]] = {
     "file": _file,
+    "hub": _hub,
     "memory": _ringbuf,
     "mux": _mux,
     "null": _nothing,
     "pipe": _pipe,
     "pty": _pty,
     "ringbuf": _ringbuf,
+    "serial": _serial,
     "socket": _socket,
     "stdio": _stdio,
+    "udp": _udp,
     "vc": _vc,
 }
 
 _VC_SIZE = r"([0-9]+)(C?)x([0-9]+)(C?)"
+_UDP = (
+    r"(?s)(?P<host>[^:]{1,64})?:(?P<port>[^@,]{1,32})"
+    r"(?P<at>@)?(?(at)(?:(?P<here>[^:]{1,64})?:(?P<own>[^,]{1,32}))?)"
+)
 _INET = r"(?s)([^:]{0,64}):([^,]{1,32})(?:,(.*))?"
 
 
@@ -208,7 +242,24 @@ def _legacy_pairs(filename: str) -> list[tuple[str, str]] | None:
         host, port, more = match.groups()
         telnet = [("telnet", "on")] if kind == "telnet" else []
         return [("backend", "socket"), ("host", host), ("port", port), *_more(more or ""), *telnet]
+    if colon and kind == "udp":
+        return _udp_pairs(rest)
+    if filename.startswith("/dev/") and not filename.startswith("/dev/parport"):
+        return [("backend", "serial"), ("path", filename)]
     raise QmpError(f"'{filename}' is not a valid char driver")
+
+
+def _udp_pairs(rest: str) -> list[tuple[str, str]] | None:
+    match = re.match(_UDP, rest)
+    if match is None:
+        return None
+    host, port, here, own_port = match["host"], match["port"], match["here"], match["own"]
+    pairs = [("backend", "udp"), ("host", host or ""), ("port", port)]
+    if match["at"]:
+        if own_port is None:
+            return None
+        pairs += [("localaddr", here or ""), ("localport", own_port)]
+    return pairs
 
 
 def _more(text: str, implied: str | None = None) -> tuple[tuple[str, str], ...]:

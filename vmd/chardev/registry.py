@@ -115,7 +115,7 @@ class Chardevs:
         old = self._devices.get(label)
         if old is None:
             raise QmpError(f"Chardev '{label}' does not exist")
-        if mux_of(old) is not None:
+        if old.kind in ("mux", "hub"):
             raise QmpError("For mux or hub device hotswap is not supported yet")
         if not self._is_used(old):
             del self._devices[label]

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from vmd.chardev.registry import Chardevs
     from vmd.machine import Machine
 
-BACKENDS = ("file", "memory", "vc", "socket", "null", "pty", "pipe", "mux", "ringbuf", "stdio")
+BACKENDS = ("serial", "file", "udp", "memory", "vc", "socket", "null", "hub", "pty", "pipe", "mux")
+BACKENDS += ("ringbuf", "stdio")
 BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
@@ -66,8 +67,8 @@ def ringbuf_write(machine: Machine, device: str, data: str, format: str = "utf8"
     if format == "base64":
         ring.write(_from_base64(data))
     else:
-        # The zero character has two bytes here, as in QEMU's JSON.
-        ring.write(data.encode().replace(b"\0", b"\xc0\x80"))
+        # The zero character came as two bytes, which are none of UTF-8.
+        ring.write(data.encode(errors="surrogateescape"))
 
 
 def ringbuf_read(machine: Machine, device: str, size: int, format: str = "utf8") -> str:
