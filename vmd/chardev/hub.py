@@ -136,7 +136,7 @@ def hub_driver(
     names: list[str] = options["chardevs"]
     if not names:
         raise QmpError("hub: 'chardevs' list is not defined")
-    devices = []
+    devices: list[Chardev] = []
     for name in names:
         device = find(name)
         if device is None:

@@ -180,20 +180,21 @@ def _mux(options: Options) -> Data:
     return {"chardev": options.get("chardev")}
 
 
+# In the order in which QEMU lists them
 KINDS: dict[str, Callable[[Options], Data]] = {
-    "file": _file,
-    "hub": _hub,
-    "memory": _ringbuf,
+    "stdio": _stdio,
+    "ringbuf": _ringbuf,
     "mux": _mux,
-    "null": _nothing,
     "pipe": _pipe,
     "pty": _pty,
-    "ringbuf": _ringbuf,
-    "serial": _serial,
+    "hub": _hub,
+    "null": _nothing,
     "socket": _socket,
-    "stdio": _stdio,
-    "udp": _udp,
     "vc": _vc,
+    "memory": _ringbuf,
+    "udp": _udp,
+    "file": _file,
+    "serial": _serial,
 }
 
 _VC_SIZE = r"([0-9]+)(C?)x([0-9]+)(C?)"

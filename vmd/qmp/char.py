@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from vmd.chardev.registry import Chardevs
     from vmd.machine import Machine
 
-BACKENDS = ("serial", "file", "udp", "memory", "vc", "socket", "null", "hub", "pty", "pipe", "mux")
-BACKENDS += ("ringbuf", "stdio")
+BACKENDS = (
+    *("serial", "file", "udp", "memory", "vc", "socket", "null", "hub", "pty", "pipe", "mux"),
+    *("ringbuf", "stdio"),
+)
 BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
