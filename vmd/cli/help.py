@@ -21,8 +21,8 @@ virtio               Virtio VGA
 """
 DISPLAY_HELP = "Available display backend types:\nnone\n"
 CHARDEV_KINDS = (
-    "stdio", "ringbuf", "mux", "pipe", "pty", "hub", "null", "socket", "vc", "memory", "udp", "file",
-    "serial",
+    "stdio", "ringbuf", "mux", "pipe", "pty", "hub", "null", "socket", "vc", "memory", "udp",
+    "file", "serial",
 )  # fmt: skip
 CHARDEV_HELP = "Available chardev backend types: \n" + "".join(f"  {k}\n" for k in CHARDEV_KINDS)
 
