@@ -337,6 +337,13 @@ class Machine:
 
         return Devices(self)
 
+    def throttled(self) -> set[str]:
+        """The names of the throttle groups that drives are in."""
+        from vmd.devices import throttle
+
+        groups = throttle.groups(self) if self._made("devices") is not None else []
+        return {group.name for group in groups}
+
     @cached_property
     def processors(self) -> Processors:
         """The CPUs that are there."""

@@ -65,6 +65,10 @@ class MachineSetup:
         self.actions = {name: values[0] for name, values in ACTIONS.items()}
         self.guest_clock: Clock | None = None  # the guest's own time, if it has one
 
+    def throttled(self) -> set[str]:
+        """No drive is in a throttle group yet."""
+        return set()
+
 
 def address_space(setup: MachineSetup) -> AddressSpace:
     """Main RAM as the guest sees it; a PC leaves a hole below 4 GiB."""

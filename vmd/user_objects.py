@@ -25,6 +25,9 @@ if TYPE_CHECKING:
         all_blocks: list[RamBlock]
         debug_threads: bool
 
+        def throttled(self) -> set[str]:
+            """The names of the throttle groups that drives are in."""
+
 
 class NoMachine:
     """An owner of objects that are made before their machine."""
@@ -34,6 +37,9 @@ class NoMachine:
         self.backends: dict[str, MemoryBackend] = {}
         self.objects: dict[str, UserObject] = {}
         self.all_blocks: list[RamBlock] = []
+
+    def throttled(self) -> set[str]:
+        return set()
 
 
 def is_memory(options: dict[str, object]) -> bool:
@@ -59,6 +65,8 @@ def add_object(owner: ObjectOwner, options: dict[str, object]) -> None:
     # `type` is a property that every container has.
     if name in owner.backends or name in owner.objects or name == "type":
         raise QmpError(f"attempt to add duplicate property '{name}' to object (type 'container')")
+    if options["qom-type"] == "throttle-group" and name in owner.throttled():
+        raise QmpError("A group with this name already exists")
     if memory:
         owner.backends[name] = backend = create(options)
         owner.all_blocks.append(backend.block)
@@ -74,6 +82,8 @@ def delete_object(machine: Machine, name: str) -> None:
     """Delete a user's object that nothing uses."""
     other = machine.objects.get(name)
     if other is not None:
+        if other.qom_type == "throttle-group" and name in machine.throttled():
+            raise QmpError(f"object '{name}' is in use, can not be deleted")
         del machine.objects[name]
         machine.devices.forget_object(f"/objects/{name}")
         other.close()

@@ -178,8 +178,9 @@ class Rng:
 
 if TYPE_CHECKING:
     from vmd.devices.credentials import OneIdentity, Rules, TlsCredentials
+    from vmd.devices.throttle_object import ThrottleGroup
 
-    UserObject = IOThread | Secret | Rng | TlsCredentials | OneIdentity | Rules
+    UserObject = IOThread | Secret | Rng | TlsCredentials | OneIdentity | Rules | ThrottleGroup
 
 
 def create_object(
@@ -198,6 +199,10 @@ def create_object(
         name = options.get("passwordid")
         password = None if name is None else find_secret(str(name), others).content
         return TlsCredentials(options, password)
+    if kind == "throttle-group":
+        from vmd.devices.throttle_object import ThrottleGroup
+
+        return ThrottleGroup(options)
     if kind == "authz-simple":
         from vmd.devices.credentials import OneIdentity
 

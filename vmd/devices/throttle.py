@@ -55,7 +55,7 @@ def limit(
     drive = drives.find(machine, device, identifier)
     if drive.node is None:
         raise QmpError("Device has no medium")
-    _judge(limits)
+    judge(limits)
     if not any(limits[kind] for kind in KINDS):
         drive.group = None
         return
@@ -65,13 +65,21 @@ def limit(
 
 
 def _group(machine: Machine, name: str) -> Group:
-    for drive in drives.of(machine):
-        if drive.group is not None and drive.group.name == name:
-            return drive.group
-    return Group(name)
+    from vmd.devices.throttle_object import ThrottleGroup
+
+    made = machine.objects.get(name)
+    if isinstance(made, ThrottleGroup):
+        return made.group
+    return next((group for group in groups(machine) if group.name == name), Group(name))
 
 
-def _judge(limits: Mapping[str, int]) -> None:
+def groups(machine: Machine) -> list[Group]:
+    """Those that drives are in."""
+    return [drive.group for drive in drives.of(machine) if drive.group is not None]
+
+
+def judge(limits: Mapping[str, int]) -> None:
+    """QmpError if the limits make no sense together."""
     if limits.get("iops_size") and not any(limits[kind] for kind in _OPERATIONS):
         raise QmpError("iops size requires an iops value to be set")
     for end in ("", "_max"):

@@ -119,6 +119,13 @@ _KVM = {
 }
 # What a user may create, and what may be removed again
 _USER = ("user-creatable",)
+_THROTTLE = {
+    f"x-{what}-{which}{end}": "int"
+    for what in ("iops", "bps")
+    for which in ("total", "read", "write")
+    for end in ("", "-max", "-max-length")
+}
+_THROTTLE |= {"x-iops-size": "int", "limits": "ThrottleLimits"}
 
 _LIST = (
     Type("interface", None, {}, abstract=True, is_interface=True),
@@ -154,6 +161,7 @@ _LIST = (
     Type("authz", "object", {}, abstract=True),
     Type("authz-list", "authz", _AUTHZ_LIST, interfaces=_USER),
     Type("authz-simple", "authz", {"identity": "string"}, interfaces=_USER),
+    Type("throttle-group", "object", _THROTTLE, interfaces=_USER),
     Type("rng-backend", "object", {"opened": "bool"}, abstract=True, interfaces=_USER),
     Type("rng-builtin", "rng-backend", {}),
     Type("rng-random", "rng-backend", {"filename": "string"}),

@@ -198,6 +198,18 @@ def expire_password(
     ui.expire_password(machine, **options)
 
 
+def client_migrate_info(
+    machine: Machine,
+    hmp: Hmp,
+    protocol: str,
+    hostname: str,
+    port: int | None = None,
+    tls_port: int | None = None,
+    cert_subject: str | None = None,
+) -> None:
+    ui.client_migrate_info(machine, protocol, hostname, port, tls_port, cert_subject)
+
+
 def _enum(name: str, value: str) -> str:
     if value not in qapi.load().enum(name):
         raise QmpError(f"invalid parameter value: {value}")
@@ -261,6 +273,13 @@ COMMANDS = [
         "protocol time [-d display]",
         "say until when the password of a display is good",
         expire_password,
+    ),
+    HmpCommand(
+        "client_migrate_info",
+        "protocol:s,hostname:s,port:i?,tls-port:i?,cert-subject:s?",
+        "protocol hostname port tls-port cert-subject",
+        "tell those who look where the screen will be after a migration",
+        client_migrate_info,
     ),
     HmpCommand(
         "mouse_button", "button_state:i", "state", "press buttons (1=L, 2=M, 4=R)", mouse_button

@@ -13,6 +13,7 @@ from vmd.options import scan_unsigned
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from monitor.server import QmpMonitor
     from vmd.machine import Machine
 
 
@@ -144,6 +145,39 @@ def _set_vnc_password(machine: Machine, name: str | None, password: str) -> None
     raise QmpError("Could not set password")
 
 
+async def display_update(
+    machine: Machine, monitor: QmpMonitor, type: str, addresses: list[dict[str, Any]] | None = None
+) -> None:
+    """Let the server listen elsewhere. If it cannot, it listens nowhere (ui/vnc.c)."""
+    if not machine.vnc:
+        raise QmpError("Can not find vnc display")
+    if addresses is None:
+        return
+    from vmd.vnc.listen import move
+
+    await move(machine.vnc[0], addresses, monitor.fds)
+
+
+def display_reload(machine: Machine, type: str, tls_certs: bool = False) -> None:
+    if tls_certs:
+        # Nothing here speaks TLS.
+        none = "vnc tls is not enabled" if machine.vnc else "Can not find vnc display"
+        raise QmpError(none)
+
+
+def client_migrate_info(
+    machine: Machine,
+    protocol: str,
+    hostname: str,
+    port: int | None = None,
+    tls_port: int | None = None,
+    cert_subject: str | None = None,
+) -> None:
+    if protocol != "spice":
+        raise QmpError("Parameter 'protocol' expects 'spice'")
+    raise QmpError("SPICE is not in use", DEVICE_NOT_ACTIVE)
+
+
 def expire_password(machine: Machine, **options: Any) -> None:
     if options["protocol"] != "vnc":
         raise QmpError("SPICE is not in use", DEVICE_NOT_ACTIVE)
@@ -173,6 +207,8 @@ def query_spice(machine: Machine) -> dict[str, object]:
 
 HANDLERS = {
     "change-vnc-password": change_vnc_password,
+    "client_migrate_info": client_migrate_info,
+    "display-reload": display_reload,
     "expire_password": expire_password,
     "input-send-event": input_send_event,
     "query-display-options": query_display_options,
@@ -184,3 +220,4 @@ HANDLERS = {
     "send-key": send_key,
     "set_password": set_password,
 }
+MONITOR_HANDLERS = {"display-update": display_update}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
 from vmd.chardev import address
@@ -11,7 +12,7 @@ from vmd.vnc.server import Server
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
     from vmd.machine import Machine
     from vmd.options import Options
@@ -37,6 +38,38 @@ def open_server(machine: Machine, options: Options) -> Server:
     server = Server(machine, name, sockets, secret, share=_SHARING[share], unlink=path)
     machine.vnc.append(server)
     return server
+
+
+async def move(
+    server: Server, addresses: Sequence[Mapping[str, Any]], fds: MutableMapping[str, int]
+) -> None:
+    """Let a server listen at the schema's SocketAddresses; QmpError if one cannot be had, and those
+    behind it are not looked at. `fds` are descriptors that were handed over, by name.
+    """
+    from vmd.worker import in_a_thread
+
+    await server.leave()
+    sockets: list[socket.socket] = []
+    paths: list[str] = []
+    try:
+        for asked in addresses:
+            wanted = {name: value for name, value in asked.items() if name != "type"}
+            if asked["type"] == "fd":
+                wanted["str"] = str(_handed_over(asked["str"], fds))
+            place = {"type": asked["type"], "data": wanted}
+            found = await in_a_thread(partial(address.listen, place))
+            sockets += found
+            if asked["type"] == "unix" and not asked.get("abstract"):
+                paths += [str(each.getsockname()) for each in found]
+    finally:
+        server.listen(sockets, paths)
+
+
+def _handed_over(name: str, fds: MutableMapping[str, int]) -> int:
+    fd = fds.pop(name, None)
+    if fd is None:
+        raise QmpError(f"File descriptor named '{name}' has not been found")
+    return fd
 
 
 def _free_name(machine: Machine) -> str:

@@ -47,11 +47,32 @@ class Server:
         self.secret = secret
         self.password: bytes | None = None
         self.expires_ns: int | None = None
+        self._unlink: list[str] = []
+        self._addresses: list[dict[str, object]] = []
+        self._servers: list[asyncio.Task[None]] = []
+        self.listen(sockets, [] if unlink is None else [unlink])
+
+    def listen(self, sockets: list[socket.socket], unlink: list[str]) -> None:
+        """Listen on these sockets and on no others; clients stay. `unlink`: what goes with them."""
+        self._stop_listening()
         self._unlink = unlink
         self._addresses = [_address(listener.getsockname(), listener) for listener in sockets]
         self._servers = [
             asyncio.get_running_loop().create_task(_serve(self, listener)) for listener in sockets
         ]
+
+    async def leave(self) -> None:
+        """Listen nowhere, and hold no address any more."""
+        tasks = self._servers
+        self.listen([], [])
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _stop_listening(self) -> None:
+        for task in self._servers:
+            task.cancel()
+        for path in self._unlink:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
     @property
     def auth(self) -> str:
@@ -91,12 +112,9 @@ class Server:
         return "QEMU" if name is None else f"QEMU ({name})"
 
     def close(self) -> None:
-        for task in self._servers:
-            task.cancel()
+        self._stop_listening()
         for client in list(self.clients):
             client.hang_up()
-        if self._unlink is not None and os.path.exists(self._unlink):
-            os.unlink(self._unlink)
 
 
 async def _serve(server: Server, listener: socket.socket) -> None:
@@ -124,11 +142,9 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        connection = transport.get_extra_info("socket")
         listening = self._server.servers
-        self._here = listening[0] if listening else None
-        if listening and (name := connection.getsockname()):
-            self._here = {**listening[0], **_address(name, connection)}
+        # QEMU tells of the first place where it listens, wherever somebody came.
+        self._here = listening[-1] if listening else None
         self._there = {**_peer(transport), "websocket": False}
         picture = self._server.machine.screen.picture()
         self.session = Session(

@@ -148,3 +148,48 @@ def a_balloon_and_chance(stage: Stage) -> None:
     ask(machine, "object-del", id="r2")
     ask(machine, "qom-get", path="r", property="rng")
     leave(machine)
+
+
+def limits_as_an_object(stage: Stage) -> None:
+    machine = stage.start(
+        f"{Q35} -blockdev null-co,node-name=n,read-zeroes=on -device virtio-blk-pci,id=d,drive=n"
+        " -object throttle-group,id=t0,x-iops-total=100 -S"
+    )
+
+    def make(**options: Any) -> None:
+        machine.qmp.execute("object-add", {"qom-type": "throttle-group", "id": "t1", **options})
+
+    def change(name: str, **limits: Any) -> None:
+        asked = {"path": f"/objects/{name}", "property": "limits"}
+        machine.qmp.execute("qom-set", {**asked, "value": limits})
+        machine.qmp.execute("qom-get", asked)
+
+    make(limits={"iops-total": 10, "iops-read": 5})
+    make(**{"x-iops-total": -1})
+    make(**{"x-iops-total": 1, "x-iops-total-max": 5, "x-iops-total-max-length": 1 << 32})
+    make(**{"x-iops-size": 10})
+    make(**{"x-iops-size": 10, "limits": {"iops-total": 10}})
+    make()
+    change("t1", **{"bps-total": 1000, "bps-total-max": 2000})
+    change("t1", **{"bps-total": 1000, "bps-read": 2000})
+    change("t1", **{"bps-total": -1})
+    change("t1", **{"bps-total-max-length": 0})
+    change("t1", **{"bps-total-max-length": -1})
+    change("t1", **{"bps-total-max-length": 1 << 32})
+    change("t1", nope=1)
+    change("t1", **{"iops-total": 1.5})
+    asked = {"path": "/objects/t1", "property": "x-iops-total"}
+    machine.qmp.execute("qom-get", asked)
+    machine.qmp.execute("qom-set", {**asked, "value": 7})
+    drive = {"id": "/machine/peripheral/d/virtio-backend"}
+    zeros = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
+    limit = {**drive, **zeros, "iops": 50}
+    machine.qmp.execute("block_set_io_throttle", {**limit, "group": "t0"})
+    change("t0", **{"iops-total": 7, "bps-read": 9, "iops-total-max": 77})
+    machine.qmp.execute("human-monitor-command", {"command-line": "info block d"})
+    machine.qmp.execute("object-del", {"id": "t0"})
+    machine.qmp.execute("block_set_io_throttle", {**drive, **zeros})
+    machine.qmp.execute("object-del", {"id": "t0"})
+    machine.qmp.execute("block_set_io_throttle", {**limit, "group": "t9"})
+    machine.qmp.execute("object-add", {"qom-type": "throttle-group", "id": "t9"})
+    leave(machine)

@@ -149,3 +149,49 @@ def servers_that_cannot_be(stage: Stage) -> None:
         *("127.0.0.1:98,password-secret=zz",),
     ):
         stage.refused(f"-machine pc -S -vnc {words}")
+
+
+def a_server_that_moves(stage: Stage) -> None:
+    machine = stage.start(f"{PC} -vnc unix:v.sock")
+
+    def move(*addresses: dict[str, str]) -> None:
+        machine.qmp.execute("display-update", {"type": "vnc", "addresses": list(addresses)})
+        machine.qmp.execute("query-vnc-servers")
+        stage.note(f"# {[name for name in ('v.sock', 'w.sock') if stage.file(name).exists()]}")
+
+    first, second = ({"type": "unix", "path": name} for name in ("v.sock", "w.sock"))
+    machine.qmp.execute("display-update", {"type": "vnc"})
+    machine.qmp.execute("query-vnc-servers")
+    move(second)
+    move(second, first)
+    _looks(stage, machine)
+    machine.qmp.execute("query-vnc")
+    move()
+    machine.qmp.execute("query-vnc")
+    move({"type": "unix", "path": "/nope/v.sock"})
+    move(second, {"type": "fd", "str": "nope"})
+    for arguments in ({}, {"type": "spice"}, {"type": "vnc", "addresses": 1}):
+        machine.qmp.execute("display-update", arguments)
+    leave(machine)
+
+
+def credentials_that_are_looked_for_again(stage: Stage) -> None:
+    for words in (f"{PC} -vnc unix:v.sock", PC):
+        machine = stage.start(words)
+        machine.qmp.execute("display-reload", {"type": "vnc"})
+        machine.qmp.execute("display-reload", {"type": "vnc", "tls-certs": False})
+        machine.qmp.execute("display-reload", {"type": "vnc", "tls-certs": True})
+        machine.qmp.execute("display-update", {"type": "vnc"})
+        leave(machine)
+
+
+def where_a_screen_will_be(stage: Stage) -> None:
+    machine = stage.start(PC, human="socket")
+    for protocol in ("vnc", "spice", ""):
+        asked = {"protocol": protocol, "hostname": "h"}
+        machine.qmp.execute("client_migrate_info", asked)
+        machine.qmp.execute("client_migrate_info", {**asked, "port": 1, "tls-port": 2})
+        machine.human.type(f'client_migrate_info "{protocol}" h 1 2 x')
+    machine.human.type("client_migrate_info vnc")
+    machine.human.type("client_migrate_info vnc h x")
+    leave(machine)
