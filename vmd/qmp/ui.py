@@ -151,11 +151,8 @@ async def display_update(
     """Let the server listen elsewhere. If it cannot, it listens nowhere (ui/vnc.c)."""
     if not machine.vnc:
         raise QmpError("Can not find vnc display")
-    if addresses is None:
-        return
-    from vmd.vnc.listen import move
-
-    await move(machine.vnc[0], addresses, monitor.fds)
+    if addresses is not None:
+        await machine.vnc[0].move(addresses, monitor.fds)
 
 
 def display_reload(machine: Machine, type: str, tls_certs: bool = False) -> None:

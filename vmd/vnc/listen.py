@@ -12,7 +12,7 @@ from vmd.vnc.server import Server
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Mapping, MutableMapping
 
     from vmd.machine import Machine
     from vmd.options import Options
@@ -40,29 +40,18 @@ def open_server(machine: Machine, options: Options) -> Server:
     return server
 
 
-async def move(
-    server: Server, addresses: Sequence[Mapping[str, Any]], fds: MutableMapping[str, int]
-) -> None:
-    """Let a server listen at the schema's SocketAddresses; QmpError if one cannot be had, and those
-    behind it are not looked at. `fds` are descriptors that were handed over, by name.
-    """
+async def listen_at(
+    asked: Mapping[str, Any], fds: MutableMapping[str, int]
+) -> tuple[list[socket.socket], list[str]]:
+    """The sockets of a SocketAddress, and paths to remove with them."""
     from vmd.worker import in_a_thread
 
-    await server.leave()
-    sockets: list[socket.socket] = []
-    paths: list[str] = []
-    try:
-        for asked in addresses:
-            wanted = {name: value for name, value in asked.items() if name != "type"}
-            if asked["type"] == "fd":
-                wanted["str"] = str(_handed_over(asked["str"], fds))
-            place = {"type": asked["type"], "data": wanted}
-            found = await in_a_thread(partial(address.listen, place))
-            sockets += found
-            if asked["type"] == "unix" and not asked.get("abstract"):
-                paths += [str(each.getsockname()) for each in found]
-    finally:
-        server.listen(sockets, paths)
+    wanted = {name: value for name, value in asked.items() if name != "type"}
+    if asked["type"] == "fd":
+        wanted["str"] = str(_handed_over(asked["str"], fds))
+    found = await in_a_thread(partial(address.listen, {"type": asked["type"], "data": wanted}))
+    has_path = asked["type"] == "unix" and not asked.get("abstract")
+    return found, [str(each.getsockname()) for each in found] if has_path else []
 
 
 def _handed_over(name: str, fds: MutableMapping[str, int]) -> int:

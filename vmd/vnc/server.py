@@ -16,7 +16,7 @@ from vmd.vnc.keys import key_of
 from vmd.vnc.rfb import CHALLENGE_SIZE, Key, Pointer, Session, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
     from vmd.machine import Machine
 
@@ -61,11 +61,26 @@ class Server:
             asyncio.get_running_loop().create_task(_serve(self, listener)) for listener in sockets
         ]
 
-    async def leave(self) -> None:
-        """Listen nowhere, and hold no address any more."""
+    async def move(
+        self, addresses: Sequence[Mapping[str, Any]], fds: MutableMapping[str, int]
+    ) -> None:
+        """Listen at the schema's SocketAddresses; QmpError if one cannot be had, and those behind
+        it are not looked at. `fds` are descriptors that were handed over, by name.
+        """
+        from vmd.vnc.listen import listen_at
+
         tasks = self._servers
         self.listen([], [])
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)  # the old addresses are free then
+        sockets: list[socket.socket] = []
+        paths: list[str] = []
+        try:
+            for address in addresses:
+                found, path = await listen_at(address, fds)
+                sockets += found
+                paths += path
+        finally:
+            self.listen(sockets, paths)
 
     def _stop_listening(self) -> None:
         for task in self._servers:
