@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.certificates import credentials
 from tests.differential.scenes import qcow2
 from tests.differential.stage import find_vmd, stage
 from vmd.devices.objects import Secret, create_object
@@ -106,3 +107,14 @@ def test_what_waits_for_a_reader_keeps_nobody_else_waiting(scene: Stage, machine
     reader = os.open(scene.file("fifo"), os.O_RDONLY)
     assert machine.qmp.answer() == {}
     os.close(reader)
+
+
+@pytest.mark.parametrize("name", ["ca-cert", "ca-crl", "server-cert", "server-key", "dh-params"])
+def test_a_fifo_is_no_certificate(scene: Stage, machine: Machine, name: str) -> None:
+    credentials(scene.directory)
+    scene.file(f"both/{name}.pem").unlink(missing_ok=True)
+    os.mkfifo(scene.file(f"both/{name}.pem"))
+    told = refusal(
+        machine, "object-add", qom_type="tls-creds-x509", id="t", dir="both", endpoint="server"
+    )
+    assert f"both/{name}.pem" in told

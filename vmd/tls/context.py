@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import ssl
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +21,7 @@ from vmd.tls.certificate import Malformed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MOST_BYTES = 1 << 20  # of a file
 UNREADABLE = "Error while reading file."
 NOT_THERE = "The requested data were not available."
 NO_BASE64 = "Base64 decoding error."
@@ -50,11 +52,10 @@ def x509_context(
     context = _new_context(endpoint)
     _trust(context, files.ca, authorities)
     if files.cert is not None and files.key is not None:
-        _present(context, files.cert, own, files.key, password)
+        key = _present(context, files.cert, own, files.key, password)
         if sanity_check and own and authorities:
-            with memory_file(_leaf(own)) as leaf:
-                alone = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                alone.load_cert_chain(leaf, files.key, password=lambda: password or b"")
+            alone = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            _load_pair(alone, _leaf(own), key, password)
             sanity.check_pair(files.ca, authorities, files.cert, own, alone)
     if files.crl is not None:
         _heed_revocations(context, files.crl)
@@ -113,14 +114,27 @@ def find(directory: str, name: str, *, required: bool = False) -> str | None:
 def _content(path: str, judged: bool) -> bytes | None:
     """What is in a file; None if it cannot be read and is not judged before it is used."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return _read(path)
     except OSError as error:
         if judged:
             reason = os.strerror(error.errno or 0)
             text = f"Cannot load CA cert list {path}: Error reading file “{path}”: {reason}"
             raise QmpError(text) from None
         return None
+
+
+def _read(path: str) -> bytes:
+    """The content of a plain file: nobody is waited for at the other end of a pipe."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL, "")
+        if found.st_size > MOST_BYTES:
+            raise OSError(errno.EFBIG, "")
+        return os.read(fd, MOST_BYTES)
+    finally:
+        os.close(fd)
 
 
 def _trust(context: ssl.SSLContext, path: str, text: bytes | None) -> None:
@@ -146,8 +160,8 @@ def _present(
     cert: bytes | None,
     key_path: str,
     password: bytes | None,
-) -> None:
-    """Load the own certificate and its key."""
+) -> bytes:
+    """Load the own certificate and its key; returns what is in the key's file."""
 
     def failed(reason: str) -> QmpError:
         return QmpError(f"Cannot load certificate '{cert_path}' & key '{key_path}': {reason}")
@@ -156,8 +170,7 @@ def _present(
     if problem is not None:
         raise failed(problem)
     try:
-        with open(key_path, "rb") as file:
-            key = file.read()
+        key = _read(key_path)
     except OSError:
         raise failed(UNREADABLE) from None
     found = _KEY.search(key)
@@ -166,14 +179,22 @@ def _present(
     if not found[3]:
         raise failed(NO_BASE64)
     try:
-        # Without a function OpenSSL would ask at the terminal.
-        context.load_cert_chain(cert_path, key_path, password=lambda: password or b"")
+        _load_pair(context, cert or b"", key, password)
     except (ssl.SSLError, OSError, ValueError) as error:
         if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
             raise failed("The certificate and the given key do not match.") from None
         encrypted = found[1].startswith(b"ENCRYPTED") or b"ENCRYPTED" in found[2]
         reason = "Decryption has failed." if encrypted else NO_CERTIFICATE
         raise failed(reason) from None
+    return key
+
+
+def _load_pair(
+    context: ssl.SSLContext, certificates: bytes, key: bytes, password: bytes | None
+) -> None:
+    with memory_file(certificates) as cert_path, memory_file(key) as key_path:
+        # Without a function OpenSSL would ask at the terminal.
+        context.load_cert_chain(cert_path, key_path, password=lambda: password or b"")
 
 
 def _problem_of_certificate(text: bytes) -> str | None:
@@ -213,7 +234,8 @@ def _leaf(text: bytes) -> bytes:
 
 def _heed_revocations(context: ssl.SSLContext, path: str) -> None:
     try:
-        context.load_verify_locations(path)
+        with memory_file(_read(path)) as copy:
+            context.load_verify_locations(copy)
     except (ssl.SSLError, OSError):
         raise QmpError(f"Cannot load CRL '{path}': {NO_BASE64}") from None
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
@@ -222,7 +244,8 @@ def _heed_revocations(context: ssl.SSLContext, path: str) -> None:
 def load_parameters(context: ssl.SSLContext, path: str) -> None:
     """Diffie-Hellman parameters from a file."""
     try:
-        context.load_dh_params(path)
+        with memory_file(_read(path)) as copy:
+            context.load_dh_params(copy)
     except (ssl.SSLError, OSError):
         raise QmpError(f"Unable to load DH parameters from {path}: {BAD_HEADER}") from None
 
