@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.clients.libvirt.ground import QEMU_CONF
 
 KEPT = Path(__file__).with_name("data")
-FORMATS = ("raw", "gzip", "bzip2", "xz", "zstd", "sparse")
+FORMATS = ("raw", "gzip", "bzip2", "xz", "zstd", "lzop", "sparse")
 DOMAIN = """\
 <domain type='qemu'>
   <name>saved</name>
