@@ -114,6 +114,24 @@ def test_a_machine_of_vmd_with_devices_is_loaded_by_qemu_and_by_vmd(
 BALLOON = f"{Q35} -device virtio-balloon-pci,id=b"
 
 
+def test_what_a_guest_is_asked_to_give_back_travels_with_it(vmd: Stage) -> None:
+    source = vmd.start(f"{BALLOON} -S", guest="idle")
+    source.qmp.execute("balloon", {"value": 8 << 20})
+    saved(source, "asked")
+    line = f"{BALLOON} -incoming defer"
+    first = loaded(vmd.start(line, guest="none"), "asked")
+    assert first.qmp.execute("query-balloon") == {"actual": 16 << 20}
+    saved(first, "asked again")
+    target = loaded(vmd.start(line, guest="none"), "asked again")
+    target.qmp.execute("cont")
+    target.qmp.wait("BALLOON_CHANGE", actual=8 << 20)
+    saved(target, "followed")
+    last = loaded(vmd.start(line, guest="none"), "followed")
+    last.qmp.execute("balloon", {"value": 12 << 20})
+    last.qmp.wait("BALLOON_CHANGE", actual=12 << 20)
+    leave(last)
+
+
 def test_what_a_guest_has_given_back_travels_with_it(vmd: Stage) -> None:
     source = vmd.start(BALLOON, guest="idle")
     source.qmp.execute("balloon", {"value": 8 << 20})

@@ -47,6 +47,8 @@ class Balloon:
         if value <= 0:
             raise QmpError("Parameter 'value' expects a size")
         self._wanted = min(value, self._machine.ram_size) // PAGE * PAGE
+        asked = self._machine.ram_size - self._wanted
+        self._machine.guest.is_asked(asked if self._wanted != self.actual else None)
         self.guest_runs()
 
     def guest_runs(self) -> None:
@@ -60,13 +62,17 @@ class Balloon:
         if self._wanted != self.actual and self._machine.guest.listens:
             self.actual = self._wanted
             self._machine.guest.gives_back(self._machine.ram_size - self.actual)
+            self._machine.guest.is_asked(None)
             self._machine.events.emit("BALLOON_CHANGE", {"actual": self.actual})
 
     def arrived(self) -> None:
-        """A guest has come with its RAM, and with less of it than there is."""
+        """A guest has come with its RAM, with less of it than there is, and with what it is asked."""
         given_back = self._machine.guest.given_back // PAGE * PAGE
         self.actual = max(self._machine.ram_size - given_back, 0)
+        wish = self._machine.guest.wish
         self._wanted = self.actual
+        if wish is not None:
+            self._wanted = max(self._machine.ram_size - wish // PAGE * PAGE, 0)
 
     def properties(self) -> dict[str, Property]:
         """Those that are not only remembered."""

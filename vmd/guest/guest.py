@@ -104,6 +104,7 @@ class Guest:
             registers = self._life._replace(booted=self._board.guest_time.now_ns()).pack()
         state.store_life(self._ram, registers)
         state.store_given_back(self._ram, 0)
+        state.store_wish(self._ram, None)
         self._console = None
         self._arrange()
 
@@ -132,9 +133,10 @@ class Guest:
     def reset(self) -> None:
         """The machine was reset: a guest of ours boots again, a foreign one stays untouched."""
         if self.program is not None or self._options.named or self._halted:
-            given_back = self.given_back
+            given_back, wish = self.given_back, self.wish
             self.boot()
             self.gives_back(given_back)
+            self.is_asked(wish)
 
     @property
     def given_back(self) -> int:
@@ -147,6 +149,18 @@ class Guest:
         """It has so many bytes less than there are."""
         if self._ram is not None and self.program is not None:
             state.store_given_back(self._ram, count)
+
+    @property
+    def wish(self) -> int | None:
+        """How many bytes its balloon asks it to have given back, if it has not yet done so."""
+        if self._ram is None or self.program is None:
+            return None
+        return state.load_wish(self._ram)
+
+    def is_asked(self, count: int | None) -> None:
+        """Its balloon asks for that; None: for nothing any more."""
+        if self._ram is not None and self.program is not None and count != self.wish:
+            state.store_wish(self._ram, count)
 
     def start(self) -> None:
         """Let time pass for the guest."""

@@ -23,7 +23,8 @@ _BODY = struct.Struct(f"<{WORDS}Q")
 _LIFE_OFFSET = STATE_OFFSET + _HEAD.size + _BODY.size
 LIFE_SIZE = 6 * 8
 _BALLOON_OFFSET = _LIFE_OFFSET + LIFE_SIZE
-STATE_SIZE = _BALLOON_OFFSET + 8 - STATE_OFFSET
+_WISH_OFFSET = _BALLOON_OFFSET + 8
+STATE_SIZE = _WISH_OFFSET + 8 - STATE_OFFSET
 
 
 class GuestRam(Protocol):
@@ -80,6 +81,17 @@ def load_given_back(ram: GuestRam) -> int:
 
 def store_given_back(ram: GuestRam, count: int) -> None:
     ram.write(_BALLOON_OFFSET, count.to_bytes(8, "little"))
+
+
+def load_wish(ram: GuestRam) -> int | None:
+    """How many bytes it is asked to have given back, and has not yet; None: nobody asks."""
+    asked = int.from_bytes(ram.read(_WISH_OFFSET, 8), "little")
+    return asked - 1 if asked else None
+
+
+def store_wish(ram: GuestRam, count: int | None) -> None:
+    asked = 0 if count is None else count + 1
+    ram.write(_WISH_OFFSET, asked.to_bytes(8, "little"))
 
 
 def add_one_to_pages(ram: GuestRam, start: int, end: int) -> None:
