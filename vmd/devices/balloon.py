@@ -66,7 +66,7 @@ class Balloon:
             self._machine.events.emit("BALLOON_CHANGE", {"actual": self.actual})
 
     def arrived(self) -> None:
-        """A guest has come with its RAM, with less of it than there is, and with what it is asked."""
+        """A guest has come with its RAM: with less than there is, and with what it is asked."""
         given_back = self._machine.guest.given_back // PAGE * PAGE
         self.actual = max(self._machine.ram_size - given_back, 0)
         wish = self._machine.guest.wish

@@ -87,7 +87,9 @@ def load(
 
     What the source asks meanwhile is answered.
     """
-    file = cast("StateFile", channel) if options.is_on("mapped-ram") else None
+    # The capability may have been set when a stream was already waited for.
+    mapped = options.is_on("mapped-ram") and hasattr(channel, "read_at")
+    file = cast("StateFile", channel) if mapped else None
     if file is not None and options.parameters["direct-io"]:
         file.bypass_cache()
     ram = RamLoader(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vmd.memory.vectors import bring_numpy
 from vmd.migration import save
 from vmd.migration.ram import RamSaver
-from vmd.migration.xbzrle import Xbzrle
+from vmd.migration.xbzrle import Xbzrle, check_room
 
 if TYPE_CHECKING:
     from typing import Any, Protocol
@@ -59,6 +59,7 @@ def make_saver(vm: Vm, options: MigrationOptions, counters: XbzrleCounters) -> S
     else:
         xbzrle = None
         if options.is_on("xbzrle"):
+            check_room(options.number("xbzrle-cache-size"))
             xbzrle = Xbzrle(lambda: options.number("xbzrle-cache-size"), counters)
         saver = RamSaver(
             vm.ram_blocks,

@@ -141,7 +141,12 @@ class Sending:
                 return saver, False  # QEMU notices when all is set up
             return saver, True
 
-        saver, good = await self._worker.run(set_up)
+        try:
+            saver, good = await self._worker.run(set_up)
+        except QmpError:  # this too QEMU notices late
+            self._course.check_cancel()
+            self._course.step(MigrationStatus.ACTIVE)
+            raise
         self._course.stats.total = saver.total
         self._flow = flow = RamFlow(
             self._vm, self._options, self._course.stats, saver, channel, self._course.xbzrle

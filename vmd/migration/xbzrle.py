@@ -6,12 +6,16 @@ migration/xbzrle.c, migration/page_cache.c and migration/ram.c (save_xbzrle_page
 
 from __future__ import annotations
 
+import mmap
+
+from qapi.error import QmpError
 from vmd.memory.dirty import PAGE_BITS, PAGE_SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_INDEX_ENTRY = 24  # bytes for each page
 LIFETIME = 2
 """Rounds for which a cached page is not replaced by another."""
 
@@ -52,6 +56,14 @@ def _uleb128(number: int) -> bytes:
     if number < 0x80:
         return bytes((number,))
     return bytes((number & 0x7F | 0x80, number >> 7))
+
+
+def check_room(size: int) -> None:
+    """QmpError if the host has no room for the index of so large a cache, which QEMU makes first."""
+    try:
+        mmap.mmap(-1, size // PAGE_SIZE * _INDEX_ENTRY, mmap.MAP_PRIVATE).close()
+    except (OSError, OverflowError, ValueError):
+        raise QmpError("Failed to allocate page cache") from None
 
 
 class PageCache:

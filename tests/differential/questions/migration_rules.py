@@ -295,3 +295,29 @@ def images_of_a_machine_that_arrives(stage: Stage) -> None:
             machine.qmp.execute("cont")
             _owner(machine)
             leave(machine)
+
+
+def caches_that_no_host_has_room_for(stage: Stage) -> None:
+    machine = stage.start(NONE)
+    capabilities(machine, "events", "xbzrle")
+    for size in (1 << 50, 1 << 62):
+        machine.qmp.execute("migrate-set-parameters", {"xbzrle-cache-size": size})
+        machine.qmp.execute("migrate", {"uri": "file:vm.state"})
+        settle(machine, "failed")
+        machine.qmp.execute("query-migrate")
+    machine.qmp.execute("migrate-set-parameters", {"xbzrle-cache-size": 4096})
+    machine.qmp.execute("migrate", {"uri": "file:vm.state"})
+    settle(machine)
+    leave(machine)
+
+
+def a_destination_that_has_got_other_wishes_meanwhile(stage: Stage) -> None:
+    for names in (("mapped-ram",), ("mapped-ram", "x-ignore-shared")):
+        target = stage.start(f"{NONE} -incoming unix:in")
+        capabilities(target, *names)
+        source = stage.start(f"{NONE} -S")
+        source.qmp.execute("migrate", {"uri": "unix:in"}, quietly=True)
+        target.qmp.end()
+        target.exited()
+        source.qmp.execute("migrate_cancel", quietly=True)
+        source.process.kill()
