@@ -59,7 +59,7 @@ def _uleb128(number: int) -> bytes:
 
 
 def check_room(size: int) -> None:
-    """QmpError if the host has no room for the index of so large a cache, which QEMU makes first."""
+    """QmpError if the host has no room for the index of so large a cache: QEMU makes that first."""
     try:
         mmap.mmap(-1, size // PAGE_SIZE * _INDEX_ENTRY, mmap.MAP_PRIVATE).close()
     except (OSError, OverflowError, ValueError):
