@@ -58,10 +58,10 @@ def add_object(owner: ObjectOwner, options: dict[str, object]) -> None:
         from vmd.memory.backends import create, judge
 
         judge(options)
-    elif options["qom-type"] == "iothread":
-        from vmd.devices.objects import judge_iothread
+    elif options["qom-type"] in ("iothread", "main-loop"):
+        from vmd.devices.objects import IOTHREAD_DEFAULTS, judge_event_loop
 
-        judge_iothread(options)
+        judge_event_loop(IOTHREAD_DEFAULTS, options)
     # `type` is a property that every container has.
     if name in owner.backends or name in owner.objects or name == "type":
         raise QmpError(f"attempt to add duplicate property '{name}' to object (type 'container')")
@@ -82,7 +82,8 @@ def delete_object(machine: Machine, name: str) -> None:
     """Delete a user's object that nothing uses."""
     other = machine.objects.get(name)
     if other is not None:
-        if other.qom_type == "throttle-group" and name in machine.throttled():
+        in_use = other.qom_type == "throttle-group" and name in machine.throttled()
+        if in_use or other.qom_type == "main-loop":
             raise QmpError(f"object '{name}' is in use, can not be deleted")
         del machine.objects[name]
         machine.devices.forget_object(f"/objects/{name}")

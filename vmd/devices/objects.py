@@ -24,6 +24,7 @@ IOTHREAD_DEFAULTS = {
     "thread-pool-min": 0,
     "thread-pool-max": 64,
 }
+MAIN_LOOP = ("aio-max-batch", "thread-pool-min", "thread-pool-max")
 KEY_SIZE = 32
 BLOCK = 16
 MOST_SECRET = 1 << 20
@@ -32,31 +33,25 @@ SECRET_FORMATS = ("raw", "base64")
 _BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\n")
 
 
-class IOThread:
-    """A host thread to which devices' work can be given; a management layer may pin it.
+class EventLoop:
+    """The numbers that an event loop is told; `parameters` are as they are now.
 
-    `parameters` are those of event loops; a value out of its range is refused, but limits of the
-    pool that do not fit each other are kept, as QEMU keeps them.
+    A value out of its range is refused, but limits of the pool that do not fit each other are
+    kept, as QEMU keeps them.
     """
 
-    __slots__ = ("_thread", "id", "parameters")
-    qom_type = "iothread"
+    __slots__ = ("_checks", "parameters")
 
-    def __init__(self, options: Mapping[str, object], *, named: bool) -> None:
-        from vmd.sleeper import Sleeper
-
-        self.id = str(options["id"])
-        self.parameters = IOTHREAD_DEFAULTS | judge_iothread(options)
+    def __init__(
+        self, defaults: Mapping[str, int], options: Mapping[str, object], checks: tuple[str, ...]
+    ) -> None:
+        self.parameters = {**defaults, **judge_event_loop(defaults, options)}
+        self._checks = checks  # what lets it look at the pool again
         self._check_pool()
-        self._thread = Sleeper(f"IO {self.id}" if named else None)
-
-    @property
-    def thread_id(self) -> int:
-        return self._thread.number
 
     def set(self, name: str, value: object) -> None:
-        self.parameters |= judge_iothread({name: value})
-        if name.startswith("thread-pool-"):
+        self.parameters |= judge_event_loop(self.parameters, {name: value})
+        if name in self._checks:
             self._check_pool()
 
     def _check_pool(self) -> None:
@@ -71,16 +66,65 @@ class IOThread:
 
             return Property("int", lambda: self.parameters[name], write)
 
-        return {name: made(name) for name in IOTHREAD_DEFAULTS}
+        return {name: made(name) for name in self.parameters}
+
+
+class IOThread:
+    """A host thread to which devices' work can be given; a management layer may pin it."""
+
+    __slots__ = ("_loop", "_thread", "id")
+    qom_type = "iothread"
+
+    def __init__(self, options: Mapping[str, object], *, named: bool) -> None:
+        from vmd.sleeper import Sleeper
+
+        self.id = str(options["id"])
+        pool = ("thread-pool-min", "thread-pool-max")
+        self._loop = EventLoop(IOTHREAD_DEFAULTS, options, pool)
+        self._thread = Sleeper(f"IO {self.id}" if named else None)
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        return self._loop.parameters
+
+    @property
+    def thread_id(self) -> int:
+        return self._thread.number
+
+    def set(self, name: str, value: object) -> None:
+        self._loop.set(name, value)
+
+    def properties(self) -> dict[str, Property]:
+        return self._loop.properties()
 
     def close(self) -> None:
         self._thread.close()
 
 
-def judge_iothread(options: Mapping[str, object]) -> dict[str, int]:
-    """The numbers that are given, each looked at by itself; QmpError if one is out of range."""
+class MainLoop:
+    """What the process' own event loop is told; there is one, and it stays (util/main-loop.c)."""
+
+    __slots__ = ("_loop", "id")
+    qom_type = "main-loop"
+
+    def __init__(self, options: Mapping[str, object], others: Mapping[str, UserObject]) -> None:
+        self.id = str(options["id"])
+        if any(other.qom_type == self.qom_type for other in others.values()):
+            raise QmpError("only one main-loop instance allowed")
+        defaults = {name: IOTHREAD_DEFAULTS[name] for name in MAIN_LOOP}
+        self._loop = EventLoop(defaults, options, MAIN_LOOP)
+
+    def properties(self) -> dict[str, Property]:
+        return self._loop.properties()
+
+    def close(self) -> None:
+        """It goes with the process."""
+
+
+def judge_event_loop(known: Mapping[str, object], options: Mapping[str, object]) -> dict[str, int]:
+    """The known numbers that are given, each judged by itself; QmpError if one is out of range."""
     found = {}
-    for name in IOTHREAD_DEFAULTS:
+    for name in known:
         if name in options:
             found[name] = integer(name, options[name])
             if found[name] < 0:
@@ -180,7 +224,9 @@ if TYPE_CHECKING:
     from vmd.devices.credentials import OneIdentity, Rules, TlsCredentials
     from vmd.devices.throttle_object import ThrottleGroup
 
-    UserObject = IOThread | Secret | Rng | TlsCredentials | OneIdentity | Rules | ThrottleGroup
+    UserObject = (
+        IOThread | MainLoop | Secret | Rng | TlsCredentials | OneIdentity | Rules | ThrottleGroup
+    )
 
 
 def create_object(
@@ -199,6 +245,8 @@ def create_object(
         name = options.get("passwordid")
         password = None if name is None else find_secret(str(name), others).content
         return TlsCredentials(options, password)
+    if kind == "main-loop":
+        return MainLoop(options, others)
     if kind == "throttle-group":
         from vmd.devices.throttle_object import ThrottleGroup
 

@@ -153,6 +153,7 @@ _LIST = (
     Type("memory-backend-memfd", "memory-backend", _MEMORY_BACKEND_MEMFD),
     Type("event-loop-base", "object", _EVENT_LOOP, abstract=True, interfaces=_USER),
     Type("iothread", "event-loop-base", _IOTHREAD),
+    Type("main-loop", "event-loop-base", {}),
     Type("secret_common", "object", _SECRET_COMMON, abstract=True),
     Type("secret", "secret_common", _SECRET, interfaces=_USER),
     Type("tls-creds", "object", _TLS_CREDS, abstract=True),

@@ -325,3 +325,29 @@ def secrets(stage: Stage) -> None:
     stage.refused(f"{NONE} -object secret,id=s")
     stage.refused(f"{NONE} -object secret,id=s,file=nowhere")
     stage.refused(f"{NONE} -object iothread,id=t,poll-max-ns=-1")
+
+
+def the_main_loop(stage: Stage) -> None:
+    machine = stage.start(f"{NONE} -object main-loop,id=ml,thread-pool-min=2")
+
+    def make(**options: Any) -> None:
+        machine.qmp.execute("object-add", {"qom-type": "main-loop", "id": "m2", **options})
+
+    def change(name: str, value: Any) -> None:
+        asked = {"path": "/objects/ml", "property": name}
+        machine.qmp.execute("qom-set", {**asked, "value": value})
+        machine.qmp.execute("qom-get", asked)
+
+    make(id="ml")
+    make()
+    make(**{"aio-max-batch": -1})
+    make(**{"poll-max-ns": 1})
+    change("thread-pool-min", 99)
+    change("thread-pool-max", -1)
+    change("aio-max-batch", 7)
+    change("thread-pool-min", 1)
+    change("aio-max-batch", 8)
+    change("aio-max-batch", "x")
+    machine.qmp.execute("object-del", {"id": "ml"})
+    machine.qmp.execute("query-iothreads")
+    leave(machine)
