@@ -76,6 +76,7 @@ class Machine:
         self.cpu_features: tuple[tuple[str, object], ...] = ()
         self.topology = setup.topology
         self.memory_slots = setup.memory_slots
+        self.max_ram_size = setup.max_ram_size
         self.properties = setup.properties
         self.kvm = setup.kvm
         self.accel = setup.accel

@@ -43,6 +43,7 @@ class MachineSetup:
         self.node_of_cpu: dict[int, int] = {}
         self.node_sizes: dict[int, int] = {}
         self.memory_slots = 0
+        self.max_ram_size = 0
         self.properties: dict[str, object] = {}
         self.kvm: Kvm | None = None  # the accelerator, if it is that
         self.accel = "tcg"

@@ -43,6 +43,7 @@ WITH: dict[str, tuple[str, str]] = {  # other options, properties
     **{f"usb-{kind}": (XHCI, "") for kind in ("hub", "kbd", "mouse", "tablet")},
     "xio3130-downstream": ("-device x3130-upstream,id=up", "bus=up"),
     "pci-bridge": ("", "chassis_nr=1"),
+    "pc-dimm": ("-object memory-backend-ram,id=m0,size=2M", "memdev=m0"),
     "nvme": ("", "serial=x"),
     "usb-storage": (f"{XHCI} {NODE}", "drive=n0"),
     "ide-hd": (NODE, "drive=n0"),

@@ -96,6 +96,7 @@ def begin_machine(
             with report.at(""):
                 add_object(setup, request.properties)
     setup.memory_slots = config.memory.slots
+    setup.max_ram_size = config.memory.max_size
     with report.at(_typed_guest(config)):
         guest = _guest_options(config)
         machine = Machine(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Regions that only hold others; all else answers by itself.
 _CONTAINERS = (
     *("system", "memory", "smram", "pci", "pci_bridge_pci", "pci_bridge_io", "virtio-pci"),
-    *("bus master container", "cirrus-lowmem-container"),
+    *("bus master container", "cirrus-lowmem-container", "device-memory"),
 )
 NOBODY = "(none)"
 

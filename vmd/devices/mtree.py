@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from vmd.devices import pci, trees
+from vmd.devices import dimms, pci, trees
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +62,8 @@ def groups(machine: Machine) -> list[Group]:
     for device in machine.devices.all():
         behind[device] = _add_device(found, behind, device) if device in plugged else []
     _fit_ram(found, machine)
+    if machine.board.has_cpus and machine.max_ram_size > machine.ram_size:
+        _add_modules(found, machine)
     if machine.board.has_cpus:
         _add_cpus(found, list(machine.processors.by_index))
     return found
@@ -167,6 +169,20 @@ def _fit_ram(found: list[Group], machine: Machine) -> None:
             group["names"] = [name]
             group["regions"] = [[0, machine.ram_size - 1, 0, "ram", name, None, []]]
         _fit_aliases(group["regions"], pieces, name)
+
+
+def _add_modules(found: list[Group], machine: Machine) -> None:
+    """The room for memory modules, with those that are there."""
+    start, length = dimms.region(machine)
+    inner = []
+    for dimm in dimms.plugged(machine):
+        first, size = dimm.values["addr"], dimm.values["size"]
+        name = dimms.backend_of(machine, dimm).block.idstr
+        inner.append([first, first + size - 1, 0, "ram", name, None, []])
+    room: Region = [start, start + length - 1, 0, "i/o", "device-memory", None, inner]
+    for group in found:
+        _put(group["regions"], "system", room)
+    found.append({"kind": "address-space", "names": ["device-memory"], "regions": [room]})
 
 
 def _fit_aliases(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qapi.error import DEVICE_NOT_FOUND, QmpError
 from vmd.devices import bus as buses
-from vmd.devices import catalog, hurdles, parts, processors, realize, slots, values
+from vmd.devices import catalog, dimms, hurdles, parts, processors, realize, slots, values
 from vmd.devices.bus import SYSTEM, Bus, Device
 from vmd.options import check_id
 
@@ -33,6 +33,7 @@ _RECORDED = "/machine/peripheral/dev"  # where the device was whose values the c
 _UNATTACHED = "/machine/unattached/"
 _INNER = "virtio-bus"  # nobody has one to plug something into
 _OWN = ("driver", "bus", "id")
+_READ_ONLY = ((dimms.TYPE, "size"),)
 
 
 class Devices:
@@ -180,6 +181,8 @@ class Devices:
         info = device.type.settable(name)
         if info is None:
             raise QmpError(f"Property '{device.type.name}.{name}' not found")
+        if (device.type.name, name) in _READ_ONLY:
+            raise QmpError(f"Property '{device.type.name}.{name}' is not writable")
         device.values[name] = values.judge(device.type, info, value)
         device.given.add(name)
 
@@ -225,7 +228,7 @@ class Devices:
     def remove(self, name: str) -> None:
         """Ask for a device to go; QmpError if it may not."""
         device = self._find(name)
-        if device.unplugging:
+        if device.unplugging and not dimms.is_dimm(device):
             text = f"Device {device.id or device.path} is already in the process of unplug"
             raise QmpError(text)
         if device.bus is not None and not device.bus.hotpluggable:
@@ -238,7 +241,7 @@ class Devices:
             processors.ask_to_go(self.machine, device)
             device.unplugging = True
             self.guest_runs()
-        elif device.bus is not None and device.bus.is_a("PCI"):
+        elif dimms.is_dimm(device) or (device.bus is not None and device.bus.is_a("PCI")):
             device.unplugging = True
             self.guest_runs()
         else:
@@ -284,6 +287,9 @@ class Devices:
     def _eject(self) -> None:
         if self.machine.guest.listens:
             self.take_out_waiting()
+            for dimm in dimms.plugged(self.machine):
+                if dimm.unplugging:
+                    self._take_out(dimm)
 
     def reset(self) -> None:
         """The machine is reset: what was asked to go goes, trays close, nobody watches."""
@@ -296,8 +302,9 @@ class Devices:
 
     def take_out_waiting(self) -> None:
         """The guest, or a reset, lets go of what was asked for."""
-        for device in [device for device in self.plugged() if device.unplugging]:
-            self._take_out(device)
+        for device in list(self.plugged()):
+            if device.unplugging and not dimms.is_dimm(device):  # of a module only guests let go
+                self._take_out(device)
 
     def _take_out(self, device: Device) -> None:
         for each in device.below():

@@ -10,7 +10,7 @@ from functools import cache as once
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
-from vmd.devices import processors, slots, values
+from vmd.devices import dimms, processors, slots, values
 
 if TYPE_CHECKING:
     from vmd.devices.bus import Device
@@ -48,6 +48,8 @@ def check(machine: Machine, devices: Devices, device: Device) -> None:
     name = device.type.name
     if processors.is_cpu(device):
         processors.check(machine, device)
+    elif dimms.is_dimm(device):
+        dimms.check(machine, device, hotplug=device.hotplugged)
     same = [other for other in devices.all() if other.type.name == name]
     if name in _ONE_OF_A_KIND and same:
         raise QmpError(_ONE_OF_A_KIND[name])
@@ -70,6 +72,8 @@ def finish(machine: Machine, devices: Devices, device: Device) -> None:
     """What plugging a device brings about in the machine."""
     if processors.is_cpu(device):
         machine.processors.add(device)
+    elif dimms.is_dimm(device):
+        dimms.plug(machine, device)
     elif (
         device.type.name == "isa-serial" and device.place["index"] == 0 and device.state is not None
     ):
@@ -106,6 +110,8 @@ def undo(machine: Machine, devices: Devices, device: Device) -> None:
     """What taking it out does."""
     if processors.is_cpu(device):
         machine.processors.remove(device)
+    elif dimms.is_dimm(device):
+        dimms.unplug(machine, device)
     elif device.type.name == "isa-serial" and device.place["index"] == 0:
         machine.serial = lambda data: None
     elif device.type.name.startswith("virtio-balloon-pci"):

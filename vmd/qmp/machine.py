@@ -126,12 +126,15 @@ def _as_walked(machine: Machine) -> list[tuple[str, MemoryBackend]]:
 
 
 def query_memory_size_summary(machine: Machine) -> dict[str, object]:
-    return {"base-memory": machine.ram_size, "plugged-memory": 0}
+    from vmd.devices.dimms import total
+
+    return {"base-memory": machine.ram_size, "plugged-memory": total(machine)}
 
 
 def query_memory_devices(machine: Machine) -> list[dict[str, object]]:
-    # Memory comes in backends; there are no modules to plug.
-    return []
+    from vmd.devices.dimms import described
+
+    return described(machine)
 
 
 def balloon(machine: Machine, value: int) -> None:
@@ -232,12 +235,15 @@ def x_query_roms(machine: Machine) -> dict[str, str]:
 
 def x_query_numa(machine: Machine) -> dict[str, str]:
     """Observed from hw/core/machine-hmp-cmds.c."""
+    from vmd.devices.dimms import total
+
     lines = [f"{len(machine.node_sizes)} nodes"]
     for node, size in machine.node_sizes.items():
         there = machine.processors.by_index
         cpus = "".join(f" {cpu}" for cpu in there if machine.node_of_cpu[cpu] == node)
-        lines += [f"node {node} cpus:{cpus}", f"node {node} size: {size >> 20} MB"]
-        lines.append(f"node {node} plugged: 0 MB")
+        plugged = total(machine, node)
+        lines += [f"node {node} cpus:{cpus}", f"node {node} size: {size + plugged >> 20} MB"]
+        lines.append(f"node {node} plugged: {plugged >> 20} MB")
     return _readable(lines)
 
 

@@ -170,3 +170,37 @@ def test_a_guest_speaks_and_listens_on_its_console(on_vmd: MakeDomain) -> None:
         finally:
             os.close(console)
     subject.becomes("shut off (shutdown)")
+
+
+ROOM = (
+    "<maxMemory slots='4' unit='MiB'>1024</maxMemory>"
+    "<cpu><numa><cell id='0' cpus='0-1' memory='65536' unit='KiB'/></numa></cpu>"
+)
+MODULE = (
+    "<memory model='dimm'><target><size unit='MiB'>64</size><node>0</node></target>"
+    "<alias name='ua-more'/></memory>"
+)
+
+
+def test_memory_is_plugged_in(host: Host, domain: MakeDomain) -> None:
+    subject = domain(f"{MODULE.replace('ua-more', 'ua-first')}{CONSOLE}", elements=ROOM)
+    subject.does("start")
+    attach(subject, MODULE)
+    modules = subject.asks("query-memory-devices")
+    assert [each["data"]["id"] for each in modules] == ["ua-first", "ua-more"]
+    assert "Max memory:     196608 KiB" in subject.does("dominfo")
+    path = host.directory / f"{subject.name}.saved"
+    subject.does("save", str(path))
+    host.virsh("restore", str(path))
+    assert subject.asks("query-memory-devices")[1]["data"]["size"] == 64 * MIB
+
+
+def test_the_guest_lets_go_of_memory(on_vmd: MakeDomain) -> None:
+    subject = on_vmd(CONSOLE, elements=ROOM)
+    subject.does("start")
+    attach(subject, MODULE)
+    subject.does("detach-device-alias", "ua-more", "--live")
+    subject.host.until(
+        lambda: "ua-more" not in subject.does("dumpxml"), "libvirt hears that it is gone"
+    )
+    assert subject.asks("query-memory-size-summary")["plugged-memory"] == 0
