@@ -72,6 +72,13 @@ def test_a_fifo_that_nobody_writes_is_no_image(machine: Machine) -> None:
     assert told == "'file' driver requires 'fifo' to be a regular file"
 
 
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_fifo_is_no_memory(machine: Machine, readonly: bool) -> None:
+    backend = {"qom_type": "memory-backend-file", "id": "m", "size": 4096, "mem_path": "fifo"}
+    told = refusal(machine, "object-add", **backend, readonly=readonly, rom="off")
+    assert "No such device" in told
+
+
 def test_an_image_that_is_based_on_itself_is_refused(scene: Stage, machine: Machine) -> None:
     qcow2(scene.file("image"), 1 << 20, "image", "qcow2")
     file = {"driver": "file", "filename": "image"}

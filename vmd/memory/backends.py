@@ -298,7 +298,9 @@ def _open_backing(path: str, readonly: bool) -> tuple[int, str | None]:
     """
     try:
         try:
-            fd = os.open(path, os.O_CLOEXEC | (os.O_RDONLY if readonly else os.O_RDWR))
+            # A FIFO is refused below; its other end is not waited for.
+            flags = os.O_CLOEXEC | os.O_NONBLOCK | (os.O_RDONLY if readonly else os.O_RDWR)
+            fd = os.open(path, flags)
         except FileNotFoundError:
             if readonly:
                 raise
