@@ -78,6 +78,7 @@ class Maker:
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
+        self._serial = 0
 
     def authority(self, *extensions: Extension, start: int = 2000, until: int = 3000) -> bytes:
         return self._make(CA_NAME, self._key, self._key, extensions, start, until)
@@ -89,6 +90,19 @@ class Maker:
         signer = key if forged else self._key
         return Pair(self._make(subject, key, signer, extensions, 2000, until), private(key))
 
+    def revocations(self, *serials: int, until: int = 3000) -> bytes:
+        """A list of the certificates that the authority does not stand for any more."""
+        builder = (
+            x509.CertificateRevocationListBuilder(CA_NAME)
+            .last_update(datetime.datetime(2000, 1, 1))
+            .next_update(datetime.datetime(until, 1, 1))
+        )
+        for serial in serials:
+            revoked = x509.RevokedCertificateBuilder(serial, datetime.datetime(2000, 1, 1))
+            builder = builder.add_revoked_certificate(revoked.build())
+        made = builder.sign(self._key, hashes.SHA256())
+        return made.public_bytes(serialization.Encoding.PEM)
+
     def _make(
         self,
         subject: x509.Name,
@@ -98,8 +112,9 @@ class Maker:
         start: int,
         until: int,
     ) -> bytes:
+        self._serial += 1
         builder = (
-            x509.CertificateBuilder(CA_NAME, subject, key.public_key(), 1)
+            x509.CertificateBuilder(CA_NAME, subject, key.public_key(), self._serial)
             .not_valid_before(datetime.datetime(start, 1, 1))
             .not_valid_after(datetime.datetime(until, 1, 1))
         )
@@ -107,6 +122,17 @@ class Maker:
             builder = builder.add_extension(extension, critical)
         made = builder.sign(signer, hashes.SHA256())
         return made.public_bytes(serialization.Encoding.PEM)
+
+
+def revoked(directory: Path) -> None:
+    """Credentials `both`, and of a client `gone` that its authority has revoked."""
+    maker = Maker()
+    ca = maker.authority(constraints(True))  # has the serial number 1
+    named = x509.SubjectAlternativeName([x509.DNSName("localhost")]), False
+    server, client, gone = maker.leaf(named), maker.leaf(), maker.leaf()
+    put(directory / "both", ca, server, client)
+    put(directory / "gone", ca, server, gone)
+    (directory / "both/ca-crl.pem").write_bytes(maker.revocations(4))
 
 
 def private(key: ec.EllipticCurvePrivateKey, password: bytes | None = None) -> bytes:

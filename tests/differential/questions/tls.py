@@ -7,7 +7,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from tests.certificates import credentials, odd_authorities, odd_certificates, odd_keys
+from tests.certificates import credentials, odd_authorities, odd_certificates, odd_keys, revoked
 from tests.differential.scenes import NONE, leave
 from tests.differential.wires import GUARD
 
@@ -203,6 +203,18 @@ def clients_of_a_server_with_certificates(stage: Stage) -> None:
     _visit(stage, machine, "one of old", _client(stage, shows="expired"))
     _visit(stage, machine, "ours again", _client(stage))
     machine.qmp.execute("query-chardev", view=_ports_hidden)
+    leave(machine)
+
+
+def clients_that_were_revoked(stage: Stage) -> None:
+    revoked(stage.file("pki"))
+    machine = stage.start(f"{NONE} {CREDS} {TLS}")
+    _visit(stage, machine, "still good", _client(stage))
+    _visit(stage, machine, "revoked", _client(stage, shows="gone"))
+    leave(machine)
+    stage.file("pki/both/ca-crl.pem").unlink()
+    machine = stage.start(f"{NONE} {CREDS} {TLS}")
+    _visit(stage, machine, "not known to be", _client(stage, shows="gone"))
     leave(machine)
 
 
