@@ -71,6 +71,11 @@ async def tls_server(stage: Stage, pki: Path) -> tuple[Chardev, Listener, int]:
     return device, listener, int(device.filename.partition("127.0.0.1:")[2].partition(",")[0])
 
 
+async def visit(port: int, pki: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect as Python's own client."""
+    return await asyncio.open_connection("localhost", port, ssl=context(pki), family=socket.AF_INET)
+
+
 # Websockets
 
 
@@ -156,9 +161,7 @@ def test_marks_of_records_stay_for_a_3270() -> None:
 async def test_a_client_of_python_talks_to_a_server(stage: Stage, pki: Path) -> None:
     device, listener, port = await tls_server(stage, pki)
     listener.on_opened = lambda: device.write(b"hello" * 20_000)
-    reader, writer = await asyncio.open_connection(
-        "localhost", port, ssl=context(pki), family=socket.AF_INET
-    )
+    reader, writer = await visit(port, pki)
     assert await reader.readexactly(100_000) == b"hello" * 20_000
     writer.write(b"x" * 300_000)
     await listener.has_input(b"x" * 300_000)
@@ -255,9 +258,7 @@ async def test_a_peer_that_goes_in_the_middle_makes_room_for_the_next(
             peer.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[:size])
             peer.shutdown(socket.SHUT_WR)
             assert await read(peer) == b""
-    _reader, writer = await asyncio.open_connection(
-        "localhost", port, ssl=context(pki), family=socket.AF_INET
-    )
+    _reader, writer = await visit(port, pki)
     await listener.hears("opened")
     writer.close()
     await writer.wait_closed()
@@ -269,9 +270,7 @@ async def test_a_websocket_stands_above_tls(stage: Stage, pki: Path) -> None:
     device, listener = await stage.open(f"tcp:127.0.0.1:0,{options}")
     assert device.filename.startswith("disconnected:websocket:127.0.0.1:")
     port = int(device.filename.rpartition(":")[2].partition(",")[0])
-    reader, writer = await asyncio.open_connection(
-        "localhost", port, ssl=context(pki), family=socket.AF_INET
-    )
+    reader, writer = await visit(port, pki)
     writer.write(REQUEST + masked(BINARY, b"hello"))
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
     await listener.has_input(b"hello")
@@ -285,9 +284,7 @@ async def test_a_websocket_stands_above_tls(stage: Stage, pki: Path) -> None:
 async def test_credentials_live_on_with_the_devices_that_have_them(stage: Stage, pki: Path) -> None:
     _device, listener, port = await tls_server(stage, pki)
     stage.objects.pop("server")
-    _reader, writer = await asyncio.open_connection(
-        "localhost", port, ssl=context(pki), family=socket.AF_INET
-    )
+    _reader, writer = await visit(port, pki)
     await listener.hears("opened")
     writer.close()
     await writer.wait_closed()

@@ -42,11 +42,7 @@ def create(
         if base is None:
             raise QmpError(f"mux: base chardev {data['chardev']} not found")
         return Chardev(label, kind, _mux(base, host), log)
-    if kind == "hub":
-        from vmd.chardev.hub import hub_driver
-
-        return Chardev(label, kind, hub_driver(label, data, find), log)
-    driver = _driver(kind, data, host)
+    driver = _hub(label, data, find) if kind == "hub" else _driver(kind, data, host)
     if not mux:
         return Chardev(label, kind, driver, log)
     base = Chardev(label + BASE_SUFFIX, kind, driver, log)
@@ -64,6 +60,12 @@ def _open_log(data: Mapping[str, Any], host: Host) -> int | None:
         return host.open_file(path, flags, 0o666)
     except OSError as error:
         raise QmpError(f"Could not create '{path}': {strerror(error)}") from None
+
+
+def _hub(label: str, data: Mapping[str, Any], find: Callable[[str], Chardev | None]) -> Driver:
+    from vmd.chardev.hub import hub_driver
+
+    return hub_driver(label, data, find)
 
 
 def _mux(base: Chardev, host: Host) -> Driver:
