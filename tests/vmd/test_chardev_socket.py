@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -502,3 +503,30 @@ async def test_a_last_byte_with_a_descriptor_waits_for_its_reader(stage: Stage, 
         os.close(fd)
     os.close(reader)
     os.close(writer)
+
+
+@pytest.mark.parametrize(
+    "slow",
+    ["tcp:host.example:1", "tcp:host.example:1,server=on,wait=off", "udp:host.example:1"],
+    ids=["client", "server", "udp"],
+)
+async def test_a_name_that_takes_long_makes_nobody_else_wait(
+    stage: Stage, path: str, slow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def look_up(*_: object) -> None:
+        asked.set()
+        may_answer.wait(PATIENCE)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    slowly = asyncio.create_task(stage.open(slow))
+    _device, listener = await stage.open(server(path))
+    with closing(dial(path)) as peer:
+        peer.send(b"alive")
+        await listener.has_input(b"alive")
+    may_answer.set()
+    with pytest.raises(QmpError, match=r"failed for host\.example:1: Temporary"):
+        await slowly
+    assert asked.is_set()

@@ -12,14 +12,16 @@ import re
 import socket
 import stat
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qapi.error import QmpError
 from vmd.chardev.chardev import strerror
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+T = TypeVar("T")
 
 PATH_MAX = 108
 BACKLOG = 1
@@ -133,6 +135,15 @@ def is_named(address: Mapping[str, Any]) -> bool:
         return False
     host = str(address["data"]["host"])
     return bool(host) and re.fullmatch(r"[0-9.]+|.*:.*", host) is None
+
+
+async def beside(address: Mapping[str, Any], call: Callable[[], T]) -> T:
+    """The result of what looks up the address; nobody waits for its name but who asks."""
+    if not is_named(address):
+        return call()
+    from vmd.worker import in_a_thread
+
+    return await in_a_thread(call)
 
 
 def _resolve(data: Mapping[str, Any], passive: bool) -> list[tuple[int, Any]]:
@@ -249,7 +260,7 @@ async def connect(loop: asyncio.AbstractEventLoop, address: Mapping[str, Any]) -
     if address["type"] == "fd":
         return inherited(str(address["data"]["str"]))
     failure: OSError | None = None
-    for family, name in targets(address):
+    for family, name in await beside(address, lambda: targets(address)):
         peer = prepare(family, address)
         try:
             if _fills_its_room(name):

@@ -109,7 +109,9 @@ class SocketDriver:
             self._adopt(await addresses.connect(self._loop, self._address))
 
     async def _open_server(self) -> None:
-        self._listeners = addresses.listen(self._address)
+        self._listeners = await addresses.beside(
+            self._address, lambda: addresses.listen(self._address)
+        )
         self._address = addresses.local_address(self._listeners[0])
         data = self._address["data"]
         if self._address["type"] == "unix" and not data.get("abstract"):

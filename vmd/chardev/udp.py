@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from qapi.error import QmpError
-from vmd.chardev.address import family_of
+from vmd.chardev.address import beside, family_of, is_named
 from vmd.chardev.chardev import strerror
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ class UdpDriver:
     async def open(self, chardev: Chardev) -> None:
         self._chardev = chardev
         self._loop = asyncio.get_running_loop()
-        self._socket = _connected(self._options["remote"], self._options.get("local"))
+        remote, local = self._options["remote"], self._options.get("local")
+        named = local if local is not None and is_named(local) else remote
+        self._socket = await beside(named, lambda: _connected(remote, local))
         chardev.connected()
 
     def _on_readable(self) -> None:
