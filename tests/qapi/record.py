@@ -258,6 +258,8 @@ def ask_arguments(qemu: Qemu, name: str, arguments: dict[str, object]) -> list[C
     if name in NEVER:
         # It goes wrong at a stranger, if not before: nothing happens.
         arguments = arguments | {"stranger": 0}
+    if arguments.get("qom-type") == "main-loop" and arguments.get("id") == "text":
+        arguments = arguments | {"id": "loop"}  # it cannot be deleted, and others need the name
     reply = qemu.ask(name, arguments)
     if reply is CRASHES:
         return []
