@@ -92,6 +92,16 @@ async def test_measuring_takes_nothing_away_from_a_migration(tmp_path: Path) -> 
     subject.close()
 
 
+async def test_memory_that_goes_meanwhile_has_no_rate() -> None:
+    subject = busy(paused=True)
+    rate = subject.migration.dirty_rate
+    rate.begin(1000, PAGE_SAMPLING, None)
+    subject.close()
+    assert rate._task is not None
+    await rate._task
+    assert (rate.status, rate.rate) == (Status.MEASURED, -1)
+
+
 async def test_there_is_one_measurement_at_a_time() -> None:
     subject = busy()
     subject.migration.dirty_rate.begin(1000, DIRTY_BITMAP, None)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from qapi.error import QmpError
@@ -23,7 +23,7 @@ from vmd.memory.dirty import PAGE_BITS
 from vmd.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from vmd.clock import Clock
     from vmd.memory import RamBlock
@@ -96,7 +96,7 @@ class DirtyRate:
         self.samples = DEFAULT_SAMPLES if samples is None else samples
         self.started_s = self._clock.wall_ns() // SECOND_NS
         measure = self._sample if mode == PAGE_SAMPLING else self._count_written
-        self._task = asyncio.get_running_loop().create_task(measure())
+        self._task = asyncio.get_running_loop().create_task(self._run(measure))
 
     def abandon(self) -> None:
         """The process ends."""
@@ -108,7 +108,14 @@ class DirtyRate:
         assert new in TRANSITIONS[self.status]
         self.status = new
 
-    async def _count_written(self) -> None:
+    async def _run(self, measure: Callable[[], Coroutine[Any, Any, int]]) -> None:
+        try:
+            self.rate = await measure()
+        except (OSError, ValueError):  # memory that has gone meanwhile
+            self.rate = _NOTHING_SEEN
+        self._step(Status.MEASURED)
+
+    async def _count_written(self) -> int:
         begun = self._clock.now_ns()
         meters = [(block, block.start_meter()) for block in self._blocks()]
         try:
@@ -116,10 +123,9 @@ class DirtyRate:
         finally:
             written = sum([block.stop_meter(meter) for block, meter in meters])
         self.period_ms = self._elapsed_ms(begun)
-        self.rate = (written << PAGE_BITS >> _MIB_BITS) * 1000 // self.period_ms
-        self._step(Status.MEASURED)
+        return (written << PAGE_BITS >> _MIB_BITS) * 1000 // self.period_ms
 
-    async def _sample(self) -> None:
+    async def _sample(self) -> int:
         worker = Worker()
         begun = self._clock.now_ns()
         try:
@@ -131,15 +137,16 @@ class DirtyRate:
             await worker.run(lambda: self._at_memory(_Look.compare, looks))
         finally:
             worker.stop()
-        self.rate = _sampled_rate(looks, self.period_ms)
-        self._step(Status.MEASURED)
+        return _sampled_rate(looks, self.period_ms)
 
     def _at_memory(self, step: Callable[[_Look], None], looks: list[_Look]) -> None:
         """In the thread, which the process's end does not wait for."""
         self.looks_at_memory = not self._abandoned
-        for look in looks if self.looks_at_memory else ():
-            step(look)
-        self.looks_at_memory = False
+        try:
+            for look in looks if self.looks_at_memory else ():
+                step(look)
+        finally:
+            self.looks_at_memory = False
 
     def _elapsed_ms(self, begun: int) -> int:
         return max((self._clock.now_ns() - begun) // MS, 1)
