@@ -32,6 +32,8 @@ security_driver = "none"
 cgroup_controllers = [ ]
 namespaces = [ ]
 stdio_handler = "file"
+chardev_tls_x509_cert_dir = "/etc/libvirt/tls"
+chardev_tls_x509_verify = 1
 """
 LIBVIRTD_CONF = """
 auth_unix_rw = "none"
@@ -52,6 +54,7 @@ def furnish(directory: Path, more: list[str]) -> None:
         (directory / name).mkdir()
         Path(place).mkdir(parents=True, exist_ok=True)
         mount("--bind", str(directory / name), place)
+    Path("/etc/libvirt/tls").mkdir()
     Path("/etc/libvirt/qemu.conf").write_text(QEMU_CONF)
     Path("/etc/libvirt/libvirtd.conf").write_text(LIBVIRTD_CONF)
     dev = directory / "dev"
