@@ -43,7 +43,7 @@ class HubDriver:
     """The hub as a chardev. It is open while one of its devices is."""
 
     filename = "hub"
-    threaded = False
+    threaded = True
 
     def __init__(self, label: str, devices: list[Chardev]) -> None:
         self._label = label

@@ -79,6 +79,18 @@ def a_hub_brings_what_each_says(stage: Stage) -> None:
     leave(machine)
 
 
+def two_clients_of_one_monitor(stage: Stage) -> None:
+    sockets = " ".join(f"-chardev socket,id={n},path={n}.sock,server=on,wait=off" for n in "ab")
+    hub = "-chardev hub,id=h,chardevs.0=a,chardevs.1=b -mon h,mode=control"
+    machine = stage.start(f"{NONE} {sockets} {hub}")
+    first = stage.qmp(stage.connect("a.sock"), "first: ")
+    first.negotiate()
+    second = stage.qmp(stage.connect("b.sock"), "second: ")
+    second.execute("query-name")
+    second.execute("query-status")
+    leave(machine)
+
+
 def datagrams(stage: Stage) -> None:
     machine = stage.start(NONE)
     there = _inet("127.0.0.1", "5999")
