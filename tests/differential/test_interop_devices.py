@@ -111,6 +111,35 @@ def test_a_machine_of_vmd_with_devices_is_loaded_by_qemu_and_by_vmd(
         leave(target)
 
 
+AS_THEY_COME = (
+    "-machine pc -accel tcg -m 16 -S",
+    "-machine q35 -accel tcg -m 16 -S -smp 2",
+    "-machine pc -accel tcg -m 16 -S -vga cirrus -nic user,model=virtio",
+    "-machine q35 -accel tcg -m 16 -S -vga none -net none -drive if=floppy",
+    "-machine none -S",
+)
+
+
+@pytest.mark.parametrize("line", AS_THEY_COME)
+def test_a_board_as_it_comes_goes_from_qemu_through_vmd_and_back(
+    line: str, vmd: Stage, real: Stage
+) -> None:
+    saved(real.start(line, guest="none"), "first")
+    host = loaded(vmd.start(f"{line} -incoming defer", guest="none"), "first")
+    saved(host, "second")
+    target = loaded(real.start(f"{line} -incoming defer", guest="none"), "second")
+    assert status(target) == "prelaunch"
+    leave(target)
+
+
+@pytest.mark.parametrize("line", AS_THEY_COME)
+def test_a_board_of_vmd_as_it_comes_is_loaded_by_qemu(line: str, vmd: Stage, real: Stage) -> None:
+    saved(vmd.start(line, guest="none"), "born")
+    target = loaded(real.start(f"{line} -incoming defer", guest="none"), "born")
+    assert status(target) == "prelaunch"
+    leave(target)
+
+
 BALLOON = f"{Q35} -device virtio-balloon-pci,id=b"
 
 
