@@ -316,7 +316,9 @@ async def test_a_source_that_could_not_be_let_in_is_let_in_by_the_next_try(
         return accept(listener)
 
     monkeypatch.setattr(socket.socket, "accept", hesitate)
-    await ends(source, target)
+    source.migration.migrate("unix:in")
+    await source.ended()
+    await target.ended()
     assert status(source) == status(target) == "completed"
     assert target.state is RunState.RUNNING
     source.close()

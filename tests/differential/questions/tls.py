@@ -172,6 +172,8 @@ def _visit(
             with context.wrap_socket(plain, server_hostname="localhost") as peer:
                 said = peer.recv(4)
                 stage.note(f"{name}: {peer.version()} {said!r}")
+        except (ConnectionResetError, ssl.SSLEOFError):  # which of them, is the kernel's affair
+            stage.note(f"{name}: hung up on")
         except OSError as error:
             stage.note(f"{name}: {type(error).__name__}")
 
