@@ -21,6 +21,7 @@ from tests.faults.stand import PAGE, SECOND, Subject
 from vmd.chardev import address
 from vmd.migration import return_path
 from vmd.migration.channels import stream
+from vmd.migration.channels.socket import FULL_NS
 from vmd.migration.incoming import UNHEARD, Incoming
 from vmd.migration.sending import Sending
 from vmd.runstate import RunState
@@ -307,16 +308,21 @@ async def test_a_source_that_could_not_be_let_in_is_let_in_by_the_next_try(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source, target = pair("cpr-reboot", RunState.RUNNING, ())
-    accept, tries = socket.socket.accept, []
+    accept, tries, turned_away = socket.socket.accept, [], asyncio.Event()
 
     def hesitate(listener: socket.socket) -> Any:
         tries.append(listener)
         if len(tries) <= 3:
+            turned_away.set()
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return accept(listener)
 
     monkeypatch.setattr(socket.socket, "accept", hesitate)
     source.migration.migrate("unix:in")
+    for _ in range(3):
+        await turned_away.wait()
+        turned_away.clear()
+        target.clock.advance(FULL_NS)
     await source.ended()
     await target.ended()
     assert status(source) == status(target) == "completed"
