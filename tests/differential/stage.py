@@ -111,6 +111,12 @@ class Listener:
         return self._open.enter_context(peer)
 
 
+def _threads(pid: int) -> str:
+    """What each thread of a silent program waits for in the kernel."""
+    tasks = sorted(Path(f"/proc/{pid}/task").glob("*/wchan"))
+    return ", ".join(f"{task.parent.name} in {task.read_text()}" for task in tasks)
+
+
 def drained(peer: socket.socket, end: bytes) -> None:
     """Read up to the first chunk that ends so."""
     last = b""
@@ -194,7 +200,11 @@ class Stage:
             else:
                 machine.serial = wire
         if qmp and negotiate:
-            machine.qmp.negotiate(quietly=True)
+            try:
+                machine.qmp.negotiate(quietly=True)
+            except Stuck as stuck:
+                stuck.add_note(f"{self.program.name}: {_threads(machine.process.pid)}")
+                raise
         if human:
             machine.human.press(first_keys)
             machine.human.banner()
