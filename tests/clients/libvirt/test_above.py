@@ -75,12 +75,13 @@ def test_a_client_in_python_takes_a_domain_through_its_life(
     command = [python, str(DRIVER), host.uri, emulator, name, str(host.directory), guest]
     told = json.loads(_run(command, host.directory))
     ending = ["balloon 32768", "shutdown 1", "stopped 0"] if on_vmd else ["stopped 1"]
-    heard = told["heard"]
+    heard, life = told["heard"], LIFE
     if not on_vmd:
+        # Firmware that was restored in the middle of its work begins anew, at a moment of its own.
+        heard[:] = [word for word in heard if word != "reboot"]
+        life = [word for word in LIFE if word != "reboot"]
         if heard[-3] == "shutdown 2":
             del heard[-3]  # of one that is destroyed libvirt hears that only if it is quick
-        # Firmware that was restored in the middle of its work begins anew.
-        heard[len(LIFE) :] = [word for word in heard[len(LIFE) :] if word != "reboot"]
     assert told == {
         "info": [1, 65536, 65536, 1],
         "paused": [3, 1],
@@ -88,7 +89,7 @@ def test_a_client_in_python_takes_a_domain_through_its_life(
         "restored": [1, 3],
         "kept": 1,
         "stats": 1,
-        "heard": [*LIFE, *ending, "undefined 0"],
+        "heard": [*life, *ending, "undefined 0"],
     }
 
 
