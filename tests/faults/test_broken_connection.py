@@ -304,29 +304,57 @@ async def test_a_connection_that_does_not_come_about_leaves_the_guest_where_it_i
         subject.close()
 
 
+class Full:
+    """A process that has no descriptor left when sources knock, so many times."""
+
+    def __init__(self, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.knocks: list[socket.socket] = []
+        self._times = times
+        self._accept = socket.socket.accept
+        self._turned_away = asyncio.Event()
+        monkeypatch.setattr(socket.socket, "accept", lambda listener: self._let_in(listener))
+
+    def _let_in(self, listener: socket.socket) -> Any:
+        self.knocks.append(listener)
+        if len(self.knocks) > self._times:
+            return self._accept(listener)
+        self._turned_away.set()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def turns_away(self) -> None:
+        """Wait until a source was not let in; nobody looks at the listener then."""
+        await self._turned_away.wait()
+        self._turned_away.clear()
+        assert not asyncio.get_running_loop().remove_reader(self.knocks[-1])
+
+
 async def test_a_source_that_could_not_be_let_in_is_let_in_by_the_next_try(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source, target = pair("cpr-reboot", RunState.RUNNING, ())
-    accept, tries, turned_away = socket.socket.accept, [], asyncio.Event()
-
-    def hesitate(listener: socket.socket) -> Any:
-        tries.append(listener)
-        if len(tries) <= 3:
-            turned_away.set()
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return accept(listener)
-
-    monkeypatch.setattr(socket.socket, "accept", hesitate)
+    full = Full(3, monkeypatch)
     source.migration.migrate("unix:in")
     for _ in range(3):
-        await turned_away.wait()
-        turned_away.clear()
+        await full.turns_away()
         target.clock.advance(FULL_NS)
     await source.ended()
     await target.ended()
+    assert len(full.knocks) == 4
     assert status(source) == status(target) == "completed"
     assert target.state is RunState.RUNNING
+    source.close()
+    target.close()
+
+
+async def test_a_listener_that_is_closed_looks_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = pair("cpr-reboot", RunState.RUNNING, ())
+    full = Full(9, monkeypatch)
+    source.migration.migrate("unix:in")
+    await full.turns_away()
+    target.machine.exit(0)
+    target.clock.advance(FULL_NS)
+    await source.ended()
+    assert len(full.knocks) == 1
     source.close()
     target.close()
 
