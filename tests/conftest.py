@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
-from tests.differential.stage import Program, find_qemu
+from tests.differential.stage import Program, find_qemu, find_vmd, stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.differential.stage import Stage
 
 JUDGE = "10.0.2"
 
@@ -43,6 +50,21 @@ def qemu() -> Program:
     if os.environ.get("VMD_REQUIRE_QEMU") == "1":
         pytest.fail(f"{missing}, and VMD_REQUIRE_QEMU=1 asks for it")
     pytest.skip(missing)
+
+
+# Each on a stage, in one directory: either finds what the other has left there.
+
+
+@pytest.fixture
+def vmd(tmp_path: Path) -> Iterator[Stage]:
+    with stage(find_vmd(), tmp_path) as scene:
+        yield scene
+
+
+@pytest.fixture
+def real(qemu: Program, tmp_path: Path) -> Iterator[Stage]:
+    with stage(qemu, tmp_path) as scene:
+        yield scene
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,13 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.differential.stage import find_vmd, stage
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.differential.stage import Stage
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -23,12 +17,6 @@ VM = (
     "-machine none,memory-backend=ram0 -m 1G"
     " -object memory-backend-file,id=ram0,size=1G,mem-path=./ram0,share=on"
 )
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Stage]:
-    with stage(find_vmd(), tmp_path) as one:
-        yield one
 
 
 def run(script: str, place: Path) -> str:
@@ -57,14 +45,14 @@ def test_the_qmp_script_saves_and_goes_on(tmp_path: Path) -> None:
     ]
 
 
-def test_the_monitor_lines_save_and_go_on(scene: Stage) -> None:
-    source = scene.start(VM, qmp=False, human="pipe")
+def test_the_monitor_lines_save_and_go_on(vmd: Stage) -> None:
+    source = vmd.start(VM, qmp=False, human="pipe")
     source.human.press((EXAMPLES / "live_update.hmp").read_bytes())
     source.human.end()
     assert source.exited() == 0
-    assert "VM status: paused (postmigrate)" in scene.transcript
+    assert "VM status: paused (postmigrate)" in vmd.transcript
 
-    target = scene.start(f"{VM} -incoming defer", qmp=False, human="pipe")
+    target = vmd.start(f"{VM} -incoming defer", qmp=False, human="pipe")
     for line in (EXAMPLES / "live_update_incoming.hmp").read_text().splitlines():
         target.human.type(line)
     target.human.type_until("info status", "VM status: running")

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from qemu.qmp import ConnectError, ExecuteError, QMPClient, Runstate
 
-from tests.differential.stage import find_vmd, stage
-
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
     from tests.differential.stage import Stage
 
@@ -23,12 +20,6 @@ SHARED = (
     " -object memory-backend-file,id=ram0,size=16M,mem-path=ram0,share=on"
 )
 SERVER = "-qmp unix:other.sock,server=on,wait=off"
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Stage]:
-    with stage(find_vmd(), tmp_path) as one:
-        yield one
 
 
 @pytest.fixture
@@ -45,9 +36,9 @@ async def hang_up(client: QMPClient) -> None:
         await client.disconnect()
 
 
-async def connected(client: QMPClient, scene: Stage, arguments: str) -> None:
-    scene.start(f"{arguments} {SERVER}")
-    await client.connect(str(scene.file("other.sock")))
+async def connected(client: QMPClient, vmd: Stage, arguments: str) -> None:
+    vmd.start(f"{arguments} {SERVER}")
+    await client.connect(str(vmd.file("other.sock")))
 
 
 async def events_of(client: QMPClient, command: str, last: str, **arguments: Any) -> list[str]:
@@ -63,37 +54,37 @@ async def events_of(client: QMPClient, command: str, last: str, **arguments: Any
     return seen
 
 
-async def test_it_connects_and_negotiates(client: QMPClient, scene: Stage) -> None:
-    await connected(client, scene, NONE)
+async def test_it_connects_and_negotiates(client: QMPClient, vmd: Stage) -> None:
+    await connected(client, vmd, NONE)
     assert client.greeting is not None
     assert client.greeting.QMP.version["qemu"] == {"major": 10, "minor": 0, "micro": 2}
     assert client.runstate == Runstate.RUNNING
     assert await client.execute("query-status") == {"status": "running", "running": True}
 
 
-async def test_a_machine_may_connect_to_the_client_instead(client: QMPClient, scene: Stage) -> None:
-    await client.start_server(str(scene.file("listening.sock")))
-    scene.start(f"{NONE} -qmp unix:listening.sock", qmp=False)
+async def test_a_machine_may_connect_to_the_client_instead(client: QMPClient, vmd: Stage) -> None:
+    await client.start_server(str(vmd.file("listening.sock")))
+    vmd.start(f"{NONE} -qmp unix:listening.sock", qmp=False)
     await client.accept()
     assert await client.execute("query-name") == {}
 
 
-async def test_an_error_carries_class_and_text(client: QMPClient, scene: Stage) -> None:
-    await connected(client, scene, NONE)
+async def test_an_error_carries_class_and_text(client: QMPClient, vmd: Stage) -> None:
+    await connected(client, vmd, NONE)
     with pytest.raises(ExecuteError) as caught:
         await client.execute("nope")
     assert caught.value.error_class == "CommandNotFound"
     assert str(caught.value) == "The command nope has not been found"
 
 
-async def test_many_commands_may_be_under_way_at_once(client: QMPClient, scene: Stage) -> None:
-    await connected(client, scene, f"{NONE} -name one")
+async def test_many_commands_may_be_under_way_at_once(client: QMPClient, vmd: Stage) -> None:
+    await connected(client, vmd, f"{NONE} -name one")
     answers = await asyncio.gather(*(client.execute("query-name") for _ in range(100)))
     assert answers == [{"name": "one"}] * 100
 
 
-async def test_events_arrive_in_order(client: QMPClient, scene: Stage) -> None:
-    await connected(client, scene, NONE)
+async def test_events_arrive_in_order(client: QMPClient, vmd: Stage) -> None:
+    await connected(client, vmd, NONE)
     with client.listener(("STOP", "RESUME")) as listener:
         await client.execute("stop")
         await client.execute("cont")
@@ -102,35 +93,35 @@ async def test_events_arrive_in_order(client: QMPClient, scene: Stage) -> None:
     assert names == ["STOP", "RESUME", "STOP"]
 
 
-async def test_a_client_may_come_back(client: QMPClient, scene: Stage) -> None:
-    await connected(client, scene, NONE)
+async def test_a_client_may_come_back(client: QMPClient, vmd: Stage) -> None:
+    await connected(client, vmd, NONE)
     await client.execute("stop")
     await client.disconnect()
-    await client.connect(str(scene.file("other.sock")))
+    await client.connect(str(vmd.file("other.sock")))
     assert (await client.execute("query-status"))["status"] == "paused"
 
 
-async def test_after_quit_the_connection_ends(client: QMPClient, scene: Stage) -> None:
-    machine = scene.start(f"{NONE} {SERVER}")
-    await client.connect(str(scene.file("other.sock")))
+async def test_after_quit_the_connection_ends(client: QMPClient, vmd: Stage) -> None:
+    machine = vmd.start(f"{NONE} {SERVER}")
+    await client.connect(str(vmd.file("other.sock")))
     with client.listener() as listener:
         await client.execute("quit")
         assert (await listener.get())["event"] == "SHUTDOWN"
     await hang_up(client)
     assert machine.exited() == 0
     with pytest.raises(ConnectError):
-        await client.connect(str(scene.file("other.sock")))
+        await client.connect(str(vmd.file("other.sock")))
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared RAM", "private RAM"])
-async def test_a_live_update(scene: Stage, shared: bool) -> None:
+async def test_a_live_update(vmd: Stage, shared: bool) -> None:
     arguments = SHARED if shared else NONE
     names = ["events", "x-ignore-shared"] if shared else ["events"]
     capabilities = [{"capability": name, "state": True} for name in names]
 
     async def prepared(more: str) -> QMPClient:
         client = QMPClient("test")
-        await connected(client, scene, f"{arguments}{more}")
+        await connected(client, vmd, f"{arguments}{more}")
         await client.execute("migrate-set-capabilities", {"capabilities": capabilities})
         await client.execute("migrate-set-parameters", {"mode": "cpr-reboot"})
         return client

@@ -8,18 +8,12 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tests.certificates import credentials
 from tests.differential.scenes import NONE
-from tests.differential.stage import find_vmd, stage
 from tests.differential.wires import GUARD
 from tests.vmd.test_websocket import BINARY, CLOSE, REQUEST, masked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from tests.differential.stage import Machine, Stage
 
 Socket = socket.socket | ssl.SSLSocket
@@ -72,16 +66,10 @@ class Web:
         return self.line()["return"]
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Stage]:
-    with stage(find_vmd(), tmp_path) as one:
-        yield one
-
-
-def on_unix(scene: Stage, path: str) -> socket.socket:
+def on_unix(vmd: Stage, path: str) -> socket.socket:
     peer = socket.socket(socket.AF_UNIX)
     peer.settimeout(GUARD)
-    peer.connect(str(scene.file(path)))
+    peer.connect(str(vmd.file(path)))
     return peer
 
 
@@ -92,18 +80,18 @@ def on_tcp(machine: Machine, label: str) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), GUARD)
 
 
-def ours(scene: Stage) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(scene.file("both/ca-cert.pem")))
-    pair = scene.file("both/client-cert.pem"), scene.file("both/client-key.pem")
+def ours(vmd: Stage) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(vmd.file("both/ca-cert.pem")))
+    pair = vmd.file("both/client-cert.pem"), vmd.file("both/client-key.pem")
     context.load_cert_chain(*pair)
     return context
 
 
-def test_qmp_on_a_websocket(scene: Stage) -> None:
+def test_qmp_on_a_websocket(vmd: Stage) -> None:
     web = "-chardev socket,id=w,path=w.sock,server=on,wait=off,websocket=on -mon w,mode=control"
-    scene.start(f"{NONE} {web}")
+    vmd.start(f"{NONE} {web}")
     for _ in range(2):  # one client after the other
-        with on_unix(scene, "w.sock") as peer:
+        with on_unix(vmd, "w.sock") as peer:
             client = Web(peer)
             assert "QMP" in client.line()
             assert client.execute("qmp_capabilities") == {}
@@ -113,16 +101,16 @@ def test_qmp_on_a_websocket(scene: Stage) -> None:
             assert client.message()[0] == CLOSE
 
 
-def test_qmp_over_tls_and_a_websocket_added_at_run_time(scene: Stage) -> None:
-    credentials(scene.directory)
-    machine = scene.start("-machine pc -nodefaults -S -serial null")
+def test_qmp_over_tls_and_a_websocket_added_at_run_time(vmd: Stage) -> None:
+    credentials(vmd.directory)
+    machine = vmd.start("-machine pc -nodefaults -S -serial null")
     creds = {"qom-type": "tls-creds-x509", "id": "creds", "dir": "both", "endpoint": "server"}
     machine.qmp.execute("object-add", creds)
     address = {"type": "inet", "data": {"host": "127.0.0.1", "port": "0"}}
     data = {"addr": address, "tls-creds": "creds", "websocket": True}
     added = {"id": "w", "backend": {"type": "socket", "data": data}}
     assert machine.qmp.execute("chardev-add", added) == {}
-    with ours(scene).wrap_socket(on_tcp(machine, "w"), server_hostname="localhost") as peer:
+    with ours(vmd).wrap_socket(on_tcp(machine, "w"), server_hostname="localhost") as peer:
         Web(peer)
         found = machine.qmp.execute("query-chardev", quietly=True)
         name = next(each["filename"] for each in found if each["label"] == "w")
@@ -133,11 +121,11 @@ def test_qmp_over_tls_and_a_websocket_added_at_run_time(scene: Stage) -> None:
     assert machine.qmp.execute("chardev-remove", {"id": "w"}) == {}
 
 
-def test_qmp_over_tls(scene: Stage) -> None:
-    credentials(scene.directory)
+def test_qmp_over_tls(vmd: Stage) -> None:
+    credentials(vmd.directory)
     device = "socket,id=w,host=127.0.0.1,port=0,server=on,wait=off,tls-creds=creds"
-    machine = scene.start(f"{NONE} {CREDS} -chardev {device} -mon w,mode=control")
-    with ours(scene).wrap_socket(on_tcp(machine, "w"), server_hostname="localhost") as peer:
+    machine = vmd.start(f"{NONE} {CREDS} -chardev {device} -mon w,mode=control")
+    with ours(vmd).wrap_socket(on_tcp(machine, "w"), server_hostname="localhost") as peer:
         lines = peer.makefile("rb")
         assert "QMP" in json.loads(lines.readline())
         peer.sendall(b'{"execute":"qmp_capabilities"}{"execute":"query-qmp-schema"}')
@@ -150,12 +138,12 @@ def test_qmp_over_tls(scene: Stage) -> None:
     machine.process.wait(GUARD)
 
 
-def test_a_serial_line_moves_to_a_websocket(scene: Stage) -> None:
-    machine = scene.start("-machine pc -nodefaults -m 8 -serial null", guest="ab")
+def test_a_serial_line_moves_to_a_websocket(vmd: Stage) -> None:
+    machine = vmd.start("-machine pc -nodefaults -m 8 -serial null", guest="ab")
     address = {"type": "unix", "data": {"path": "s.sock"}}
     data = {"addr": address, "websocket": True}
     change = {"id": "serial0", "backend": {"type": "socket", "data": data}}
     assert machine.qmp.execute("chardev-change", change) == {}
-    with on_unix(scene, "s.sock") as peer:
+    with on_unix(vmd, "s.sock") as peer:
         client = Web(peer)
         assert client.message()[0] == BINARY

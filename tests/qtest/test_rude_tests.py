@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.differential.stage import find_vmd, stage
 from vmd.qtest.requests import MOST_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from tests.differential.stage import Machine, Stage
     from tests.differential.wires import Wire
 
@@ -21,14 +17,8 @@ SERVED = "-machine none -nodefaults -m 16 -qtest unix:qtest,server=on,wait=off -
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Stage]:
-    with stage(find_vmd(), tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-def machine(scene: Stage) -> Machine:
-    return scene.start(SERVED, guest="none")
+def machine(vmd: Stage) -> Machine:
+    return vmd.start(SERVED, guest="none")
 
 
 def answers(wire: Wire, count: int) -> list[str]:
@@ -65,8 +55,8 @@ MALFORMED = (
 TOO_MUCH = ("read 0x100 0", "read 0x100 99999999999", "b64read 0 -1", "write 0 99999999999 0x11")
 
 
-def test_malformed_requests_are_refused(scene: Stage, machine: Machine) -> None:
-    wire = scene.connect("qtest")
+def test_malformed_requests_are_refused(vmd: Stage, machine: Machine) -> None:
+    wire = vmd.connect("qtest")
     wire.write("".join(f"{line}\n" for line in (*MALFORMED, *TOO_MUCH)).encode())
     said = answers(wire, len(MALFORMED) + len(TOO_MUCH))
     assert said[: len(MALFORMED)] == ["ERR invalid argument"] * len(MALFORMED)
@@ -74,8 +64,8 @@ def test_malformed_requests_are_refused(scene: Stage, machine: Machine) -> None:
     assert machine.qmp.execute("query-status")["running"]
 
 
-def test_the_most_that_can_be_read_and_written_at_once(scene: Stage, machine: Machine) -> None:
-    wire = scene.connect("qtest")
+def test_the_most_that_can_be_read_and_written_at_once(vmd: Stage, machine: Machine) -> None:
+    wire = vmd.connect("qtest")
     data = bytes(range(256)) * (MOST_BYTES // 256)
     wire.write(b"write 0 0x%x 0x%s\nread 0 0x%x\n" % (len(data), data.hex().encode(), len(data)))
     said = answers(wire, 2)
@@ -83,17 +73,17 @@ def test_the_most_that_can_be_read_and_written_at_once(scene: Stage, machine: Ma
     assert said[1] == f"OK 0x{data.hex()}"
 
 
-def test_a_line_without_end_is_not_kept(scene: Stage, machine: Machine) -> None:
-    wire = scene.connect("qtest")
+def test_a_line_without_end_is_not_kept(vmd: Stage, machine: Machine) -> None:
+    wire = vmd.connect("qtest")
     for _ in range(48):
         wire.write(b"x" * (1 << 20))
     wire.write(b"\nendianness\n")
     assert answers(wire, 2) == ["ERR invalid argument", "OK little"]
 
 
-def test_a_client_that_does_not_read_holds_up_nobody(scene: Stage, machine: Machine) -> None:
+def test_a_client_that_does_not_read_holds_up_nobody(vmd: Stage, machine: Machine) -> None:
     rude = socket.socket(socket.AF_UNIX)
-    rude.connect(str(scene.file("qtest")))
+    rude.connect(str(vmd.file("qtest")))
     rude.setblocking(False)
     sent = 0
     try:
@@ -106,21 +96,21 @@ def test_a_client_that_does_not_read_holds_up_nobody(scene: Stage, machine: Mach
     rude.close()
 
 
-def test_one_client_after_the_other(scene: Stage, machine: Machine) -> None:
-    first = scene.connect("qtest")
+def test_one_client_after_the_other(vmd: Stage, machine: Machine) -> None:
+    first = vmd.connect("qtest")
     first.write(b"writeb 0x1000 7\nreadb 0x10")
     assert answers(first, 1) == ["OK"]
     first.close()
-    second = scene.connect("qtest")
+    second = vmd.connect("qtest")
     second.write(b"readb 0x1000\n")
     assert answers(second, 1) == ["OK 0x0000000000000007"]
 
 
-def test_everything_is_in_the_log(scene: Stage, machine: Machine) -> None:
-    wire = scene.connect("qtest")
+def test_everything_is_in_the_log(vmd: Stage, machine: Machine) -> None:
+    wire = vmd.connect("qtest")
     wire.write(b"writeb 0x1000 7\nbogus\n")
     answers(wire, 2)
-    lines = [line.split("]", 1) for line in scene.file("log").read_text().splitlines()]
+    lines = [line.split("]", 1) for line in vmd.file("log").read_text().splitlines()]
     assert [(stamp[:3], text) for stamp, text in lines] == [
         ("[I ", " OPENED"),
         ("[R ", " writeb 0x1000 7"),
@@ -130,28 +120,28 @@ def test_everything_is_in_the_log(scene: Stage, machine: Machine) -> None:
     ]
 
 
-def test_without_a_log_file_it_is_on_stderr(scene: Stage) -> None:
-    machine = scene.start(SERVED.replace("-qtest-log log", ""), guest="none")
-    wire = scene.connect("qtest")
+def test_without_a_log_file_it_is_on_stderr(vmd: Stage) -> None:
+    machine = vmd.start(SERVED.replace("-qtest-log log", ""), guest="none")
+    wire = vmd.connect("qtest")
     wire.write(b"endianness\n")
     answers(wire, 1)
     machine.qmp.execute("quit")
     machine.qmp.end()
     machine.exited()
-    said = [line for line in scene.transcript if line.startswith("stderr: [")]
+    said = [line for line in vmd.transcript if line.startswith("stderr: [")]
     assert [line.split("] ")[1] for line in said[:3]] == ["OPENED", "endianness", "OK little"]
 
 
-def test_a_log_that_cannot_be_had_is_done_without(scene: Stage) -> None:
-    scene.start(SERVED.replace("log log", "log missing/log"), guest="none")
-    wire = scene.connect("qtest")
+def test_a_log_that_cannot_be_had_is_done_without(vmd: Stage) -> None:
+    vmd.start(SERVED.replace("log log", "log missing/log"), guest="none")
+    wire = vmd.connect("qtest")
     wire.write(b"endianness\n")
     assert answers(wire, 1) == ["OK little"]
 
 
-def test_memory_is_there_while_a_migration_is_awaited(scene: Stage) -> None:
-    machine = scene.start(f"{SERVED} -incoming defer", guest="none")
-    wire = scene.connect("qtest")
+def test_memory_is_there_while_a_migration_is_awaited(vmd: Stage) -> None:
+    machine = vmd.start(f"{SERVED} -incoming defer", guest="none")
+    wire = vmd.connect("qtest")
     wire.write(b"writeq 0x2000 5\nreadq 0x2000\n")
     assert answers(wire, 2) == ["OK", "OK 0x0000000000000005"]
     assert machine.qmp.execute("query-status")["status"] == "inmigrate"

@@ -10,13 +10,9 @@ import pytest
 
 from tests.certificates import credentials
 from tests.differential.scenes import qcow2
-from tests.differential.stage import find_vmd, stage
 from vmd.devices.objects import Secret, create_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from tests.differential.stage import Machine, Stage
 
 PC = "-machine pc -nodefaults -m 4 -device VGA -S -qmp unix:other,server=on,wait=off"
@@ -24,15 +20,9 @@ ALONE = "No such device or address"
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Stage]:
-    with stage(find_vmd(), tmp_path) as one:
-        yield one
-
-
-@pytest.fixture
-def machine(scene: Stage) -> Machine:
-    os.mkfifo(scene.file("fifo"))
-    return scene.start(PC, guest="none")
+def machine(vmd: Stage) -> Machine:
+    os.mkfifo(vmd.file("fifo"))
+    return vmd.start(PC, guest="none")
 
 
 def refusal(machine: Machine, command: str, **arguments: object) -> str:
@@ -79,8 +69,8 @@ def test_a_fifo_is_no_memory(machine: Machine, readonly: bool) -> None:
     assert "No such device" in told
 
 
-def test_an_image_that_is_based_on_itself_is_refused(scene: Stage, machine: Machine) -> None:
-    qcow2(scene.file("image"), 1 << 20, "image", "qcow2")
+def test_an_image_that_is_based_on_itself_is_refused(vmd: Stage, machine: Machine) -> None:
+    qcow2(vmd.file("image"), 1 << 20, "image", "qcow2")
     file = {"driver": "file", "filename": "image"}
     told = refusal(machine, "blockdev-add", driver="qcow2", node_name="n", file=file)
     assert told.endswith("Could not open backing file: there are too many")
@@ -104,23 +94,23 @@ def test_a_secret_may_come_through_a_pipe() -> None:
     os.close(reader)
 
 
-def test_what_waits_for_a_reader_keeps_nobody_else_waiting(scene: Stage, machine: Machine) -> None:
+def test_what_waits_for_a_reader_keeps_nobody_else_waiting(vmd: Stage, machine: Machine) -> None:
     backend = {"type": "file", "data": {"out": "fifo"}}
     command = {"execute": "chardev-add", "arguments": {"id": "c", "backend": backend}}
     machine.qmp.send(json.dumps(command))
-    other = scene.connect("other")
+    other = vmd.connect("other")
     assert b"QMP" in other.read("a greeting")
     other.close()
-    reader = os.open(scene.file("fifo"), os.O_RDONLY)
+    reader = os.open(vmd.file("fifo"), os.O_RDONLY)
     assert machine.qmp.answer() == {}
     os.close(reader)
 
 
 @pytest.mark.parametrize("name", ["ca-cert", "ca-crl", "server-cert", "server-key", "dh-params"])
-def test_a_fifo_is_no_certificate(scene: Stage, machine: Machine, name: str) -> None:
-    credentials(scene.directory)
-    scene.file(f"both/{name}.pem").unlink(missing_ok=True)
-    os.mkfifo(scene.file(f"both/{name}.pem"))
+def test_a_fifo_is_no_certificate(vmd: Stage, machine: Machine, name: str) -> None:
+    credentials(vmd.directory)
+    vmd.file(f"both/{name}.pem").unlink(missing_ok=True)
+    os.mkfifo(vmd.file(f"both/{name}.pem"))
     told = refusal(
         machine, "object-add", qom_type="tls-creds-x509", id="t", dir="both", endpoint="server"
     )

@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.differential.scenes import capabilities, leave, load, save
-from tests.differential.stage import find_vmd, stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.differential.stage import Machine, Program, Stage
+    from tests.differential.stage import Machine, Stage
 
 ROOM = "-machine q35 -nodefaults -accel tcg -m 16M,slots=2,maxmem=256M"
 MODULE = (
@@ -21,18 +17,6 @@ MODULE = (
     " -device pc-dimm,memdev=m0,id=d0"
 )
 FOUR_GIB = 1 << 32
-
-
-@pytest.fixture
-def vmd(tmp_path: Path) -> Iterator[Stage]:
-    with stage(find_vmd(), tmp_path) as scene:
-        yield scene
-
-
-@pytest.fixture
-def real(qemu: Program, tmp_path: Path) -> Iterator[Stage]:
-    with stage(qemu, tmp_path) as scene:
-        yield scene
 
 
 def memory_at(machine: Machine, scene: Stage, address: int) -> bytes:
