@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import termios
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,6 +38,11 @@ class Program(NamedTuple):
     guests: dict[str, tuple[str, ...]]
 
 
+_FACES = {
+    "qmp": ("-mon", "chardev=qmp,mode=control"),
+    "hmp": ("-mon", "chardev=hmp,mode=readline"),
+    "ser": ("-serial", "chardev:ser"),
+}
 DISK = ("-drive", "if=none,id=d0,file=bootsect,format=raw")
 DISK += ("-device", "ide-hd,drive=d0,secs=1,cyls=1,heads=1")
 
@@ -156,7 +162,6 @@ class Stage:
         file_limit: int | None = None,
         disk: str | None = None,
         kvm: bool = False,
-        patience: int = 1,
     ) -> Machine:
         """Start the program in the stage's directory.
 
@@ -166,63 +171,24 @@ class Stage:
         `guest`: who lives in it; `file_limit`: once it runs, no file may grow beyond so many bytes.
         `kvm`: on a host with KVM; vmd may be told that this is one.
         `disk`: mounted as the directory `disk`, a file system of its own of this size.
-        `patience`: how often a real QEMU that never answers its first command is started anew.
         """
-        begun = len(self.transcript)
         self.note(self.normal(f"$ program {arguments}"))
         self._firmware = "none" not in arguments.partition("-machine ")[2].split(",")[0].split()
         argv = [*self._on_disk(disk), *self.program.argv, *shlex.split(arguments)]
-        argv += ["-display", "none"]
-        argv += self.program.guests[guest]
-        if kvm and self.program.name == "vmd":
-            argv += ["-vmd", "kvm=on"]
-        elif kvm and not os.access(DEVICE, os.R_OK | os.W_OK):
-            raise Unavailable("this host has no KVM")
-        if guest.startswith("ab"):
-            sector = ab_sector(suspend=guest.endswith("suspend"))
-            (self.directory / "bootsect").write_bytes(sector)
-        with contextlib.ExitStack() as handed:
-            wires: dict[str, socket.socket] = {}
-            handed_fds: list[int] = []
-            for name in [*["qmp"] * qmp, *["hmp"] * (human == "socket"), *["ser"] * serial]:
-                wires[name], fd = self._connection(handed)
-                handed_fds.append(fd)
-                argv += ["-chardev", f"socket,id={name},fd={fd},server=on,wait=off"]
-            argv += ["-mon", "chardev=qmp,mode=control"] * qmp
-            argv += ["-mon", "chardev=hmp,mode=readline"] * (human == "socket")
-            on_stdio = human in ("pipe", "pty") and "mon:stdio" not in arguments
-            argv += ["-monitor", "stdio"] * on_stdio
-            argv += ["-serial", "chardev:ser"] * serial
-            machine = self._run(argv, handed_fds, human, limited=file_limit is not None)
-        for name, connection in wires.items():
-            wire = Wire(connection.fileno(), connection.fileno())
-            if name == "qmp":
-                machine.qmp = Qmp(wire, self.note_value)
-            elif name == "hmp":
-                machine.human = Human(wire, self._note_screen)
-            else:
-                machine.serial = wire
-        if qmp and negotiate:
-            try:
-                machine.qmp.negotiate(quietly=True)
-            except Stuck as stuck:
-                # Seen once in thousands of starts. Only the judge is forgiven for it.
-                stuck.add_note(f"{self.program.name}: {_threads(machine.process.pid)}")
-                if self.program.name != "qemu" or not patience:
-                    raise
-                machine.process.kill()
-                del self.transcript[begun:]
-                return self.start(
-                    arguments,
-                    human=human,
-                    first_keys=first_keys,
-                    serial=serial,
-                    guest=guest,
-                    file_limit=file_limit,
-                    disk=disk,
-                    kvm=kvm,
-                    patience=patience - 1,
-                )
+        argv += ["-display", "none", *self._inhabited(guest), *self._on_kvm(kvm)]
+        if human in ("pipe", "pty") and "mon:stdio" not in arguments:
+            argv += ["-monitor", "stdio"]
+        faces = [*["qmp"] * qmp, *["hmp"] * (human == "socket"), *["ser"] * serial]
+        launch = partial(
+            self._launch, argv, faces, human, negotiate, limited=file_limit is not None
+        )
+        try:
+            machine = launch()
+        except Stuck:
+            # Seen once in thousands of starts. Only the judge is forgiven for it, and once.
+            if self.program.name != "qemu":
+                raise
+            machine = launch()
         if human:
             machine.human.press(first_keys)
             machine.human.banner()
@@ -313,6 +279,56 @@ class Stage:
         if subprocess.run([*isolated, mount], cwd=self.directory, capture_output=True).returncode:
             raise Unavailable("this host lets nobody mount a tmpfs")
         return [*isolated, f'{mount} && exec "$0" "$@"']
+
+    def _inhabited(self, guest: str) -> tuple[str, ...]:
+        """What puts a guest into the program."""
+        if guest.startswith("ab"):
+            sector = ab_sector(suspend=guest.endswith("suspend"))
+            (self.directory / "bootsect").write_bytes(sector)
+        return self.program.guests[guest]
+
+    def _on_kvm(self, wanted: bool) -> tuple[str, ...]:
+        if wanted and self.program.name == "vmd":
+            return ("-vmd", "kvm=on")
+        if wanted and not os.access(DEVICE, os.R_OK | os.W_OK):
+            raise Unavailable("this host has no KVM")
+        return ()
+
+    def _launch(
+        self,
+        argv: Sequence[str],
+        faces: Sequence[str],
+        human: str | None,
+        negotiate: bool,
+        *,
+        limited: bool,
+    ) -> Machine:
+        """Run the program with a connection for each face; Stuck if its QMP stays silent."""
+        wires = {}
+        with contextlib.ExitStack() as handed:
+            handed_fds = []
+            for name in faces:
+                wires[name], fd = self._connection(handed)
+                handed_fds.append(fd)
+                argv = [*argv, "-chardev", f"socket,id={name},fd={fd},server=on,wait=off"]
+                argv += _FACES[name]
+            machine = self._run(argv, handed_fds, human, limited=limited)
+        for name, connection in wires.items():
+            wire = Wire(connection.fileno(), connection.fileno())
+            if name == "qmp":
+                machine.qmp = Qmp(wire, self.note_value)
+            elif name == "hmp":
+                machine.human = Human(wire, self._note_screen)
+            else:
+                machine.serial = wire
+        if "qmp" in faces and negotiate:
+            try:
+                machine.qmp.negotiate(quietly=True)
+            except Stuck as stuck:
+                stuck.add_note(f"{self.program.name}: {_threads(machine.process.pid)}")
+                machine.process.kill()
+                raise
+        return machine
 
     def _connection(self, handed: contextlib.ExitStack) -> tuple[socket.socket, int]:
         """A connection that is made before the program starts: (our end, the listener's fd)."""

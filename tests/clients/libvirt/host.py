@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GROUND = Path(__file__).with_name("ground.py")
 PATIENCE = 60
+_LOOKS = 2000  # by virsh, some tens of milliseconds each
 
 
 class Missing(Exception):
@@ -224,8 +225,10 @@ class Domain:
 
     def has_booted(self) -> None:
         """Wait for firmware: it places the ports of power management."""
-        while "0xffff" in self.types("i /h 0x604"):
-            pass
+        for _ in range(_LOOKS):
+            if "0xffff" not in self.types("i /h 0x604"):
+                return
+        raise TimeoutError(f"{self.name}: its firmware has not come so far")
 
     def kill(self) -> None:
         """Kill the emulator, as the host's memory manager would."""

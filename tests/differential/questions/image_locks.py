@@ -29,32 +29,28 @@ SECONDS = (
 )
 
 
+def _owned(stage: Stage, words: str) -> None:
+    """One machine has images open; others come and want them."""
+    owner = stage.start(f"{PC} {words}")
+    for wish in SECONDS:
+        stage.refused(f"{PC} {wish} -device none")
+    leave(owner)
+
+
 def a_disk_that_another_machine_writes(stage: Stage) -> None:
     images(stage)
-    owner = stage.start(f"{PC} {RAW} {DISK}")
-    for words in SECONDS:
-        stage.refused(f"{PC} {words} -device none")
-    leave(owner)
+    _owned(stage, f"{RAW} {DISK}")
 
 
 def an_image_that_another_machine_has_open(stage: Stage) -> None:
     images(stage)
-    owner = stage.start(f"{PC} {IMAGE}")
-    for words in SECONDS:
-        stage.refused(f"{PC} {words} -device none")
-    leave(owner)
+    _owned(stage, IMAGE)
 
 
 def what_several_machines_read(stage: Stage) -> None:
     images(stage)
-    owner = stage.start(f"{PC} {BASED} {DISK}")
-    for words in SECONDS:
-        stage.refused(f"{PC} {words} -device none")
-    leave(owner)
-    owner = stage.start(f"{PC} {RAW} {DISK},share-rw=on")
-    for words in SECONDS:
-        stage.refused(f"{PC} {words} -device none")
-    leave(owner)
+    _owned(stage, f"{BASED} {DISK}")
+    _owned(stage, f"{RAW} {DISK},share-rw=on")
 
 
 def _node(name: str, **more: object) -> dict[str, object]:
