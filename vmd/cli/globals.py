@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CAPABILITIES = {
     "x-xbzrle": "xbzrle",
+    "x-rdma-pin-all": "rdma-pin-all",
     "x-auto-converge": "auto-converge",
     "x-zero-blocks": "zero-blocks",
     "x-events": "events",

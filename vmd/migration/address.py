@@ -82,6 +82,11 @@ def _parse_tcp(rest: str) -> Address:
     return address | _inet_options(rest[match.end() :])
 
 
+def _parse_rdma(rest: str) -> Address:
+    host = _parse_tcp(rest)
+    return {"transport": "rdma", "host": host["host"], "port": host["port"]}
+
+
 def _inet_options(text: str) -> Address:
     """The options that stand anywhere in `text`; what nobody knows is passed over."""
     found: Address = {}
@@ -103,6 +108,7 @@ _PROTOCOLS = {
     "exec": _parse_exec,
     "fd": _parse_fd,
     "file": _parse_file,
+    "rdma": _parse_rdma,
     "tcp": _parse_tcp,
     "unix": _parse_unix,
     "vsock": _parse_vsock,
@@ -122,8 +128,6 @@ def from_channels(channels: Sequence[Mapping[str, object]]) -> Address:
 def _address(channel: Mapping[str, object]) -> Address:
     address = channel["addr"]
     assert isinstance(address, dict)
-    if address["transport"] == "rdma":  # no channel exists for it
-        raise QmpError(f"unknown migration protocol: rdma:{address['host']}:{address['port']}")
     return address
 
 

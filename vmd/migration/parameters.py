@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 CAPABILITIES = (
     "xbzrle",
+    "rdma-pin-all",
     "auto-converge",
     "zero-blocks",
     "events",
@@ -31,7 +32,8 @@ CAPABILITIES = (
     "mapped-ram",
 )
 """In QEMU's order. Some change nothing, as in QEMU 10.0: late-block-activate tells what happens in
-any case, zero-blocks outlived block migration, release-ram speaks of postcopy only."""
+any case, zero-blocks outlived block migration, release-ram speaks of postcopy only, rdma-pin-all of
+adapters that the host has not (channels/doors.py)."""
 
 ZERO_BLOCKS_WARNING = "warning: zero-blocks capability is deprecated"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.differential.scenes import (
@@ -16,7 +17,7 @@ from tests.differential.scenes import (
     save,
     settle,
 )
-from tests.differential.stage import drained
+from tests.differential.stage import Unavailable, drained
 
 if TYPE_CHECKING:
     import socket
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 SMALL = f"{NONE} -nodefaults"
 MIGRATION = {"instances": [{"type": "migration"}]}
 END_OF_DESCRIPTION = b"]}"
+ADAPTER = Path("/dev/infiniband/rdma_cm")
 SHUT = b"\0\1\0\4"
 
 
@@ -649,3 +651,33 @@ def a_path_of_nothing(stage: Stage) -> None:
         settle(machine, "failed")
         machine.qmp.execute("query-migrate")
     leave(machine)
+
+
+def a_host_without_an_adapter(stage: Stage) -> None:
+    if ADAPTER.exists():
+        raise Unavailable("this host has RDMA adapters")
+    machine = stage.start(SMALL, human="pipe")
+    main = {"transport": "rdma", "host": "127.0.0.1", "port": "4444"}
+    channels = [{"channel-type": "main", "addr": main}]
+    capabilities(machine, "events", "rdma-pin-all")
+    for goal in (
+        {"uri": "rdma:127.0.0.1:4444"},
+        {"uri": "rdma:[::1]:1,to=9"},
+        {"channels": channels},
+    ):
+        machine.qmp.execute("migrate", goal)
+        _look(machine)
+    machine.human.type("migrate -d rdma:127.0.0.1:4444")
+    machine.qmp.execute("migrate-set-parameters", {"mode": "cpr-reboot"})
+    machine.qmp.execute("migrate", {"uri": "rdma:127.0.0.1:4444"})
+    _look(machine)
+    capabilities(machine, "mapped-ram")
+    machine.qmp.execute("migrate", {"uri": "rdma:127.0.0.1:4444"})
+    leave(machine)
+    target = stage.start(f"{SMALL} -incoming defer")
+    capabilities(target, "events")
+    target.qmp.execute("migrate-incoming", {"uri": "rdma:127.0.0.1:4444"})
+    _look(target)
+    target.qmp.execute("migrate-incoming", {"channels": channels})
+    leave(target)
+    stage.refused(f"{SMALL} -incoming rdma:127.0.0.1:4444")

@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from tests.differential.stage import Machine, Stage
 
 CAPABILITIES = (
-    *("xbzrle", "auto-converge", "zero-blocks", "events", "release-ram", "return-path"),
+    *(
+        "xbzrle",
+        "rdma-pin-all",
+        "auto-converge",
+        "zero-blocks",
+        "events",
+        "release-ram",
+        "return-path",
+    ),
     *("pause-before-switchover", "late-block-activate", "x-ignore-shared", "validate-uuid"),
     *("switchover-ack", "dirty-limit", "mapped-ram"),
 )
@@ -175,7 +183,7 @@ def capabilities_and_limits_given_as_globals(stage: Stage) -> None:
     ):
         stage.refused(f"{NONE} -global migration.{option}")
     options = (
-        *("x-zero-blocks=on", "x-release-ram=on"),
+        *("x-zero-blocks=on", "x-release-ram=on", "x-rdma-pin-all=on"),
         *("x-vcpu-dirty-limit-period=010", "vcpu-dirty-limit=-1", "x-downtime-limit=0x10"),
     )
     machine = stage.start(f"{NONE} {' '.join(f'-global migration.{o}' for o in options)}")

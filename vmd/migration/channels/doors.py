@@ -2,7 +2,8 @@
 
 A way out is a channel at once, or (sockets) a coroutine that connects. A way in is a door, or (a
 name must be looked up) a coroutine that gives one: it waits for the stream to come, without a
-thread.
+thread. `rdma:` has neither: the place of a simulated machine has no adapter, and a migration over one
+fails as QEMU's fails on such a host (migration/rdma.c).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import select
 from typing import TYPE_CHECKING, Any
+
+from qapi.error import QmpError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -34,6 +37,8 @@ def open_outgoing(vm: Vm, address: Address, asker: Asker) -> WayOut:
         from vmd.migration.channels import command
 
         return command.outgoing(address["args"])
+    if address["transport"] == "rdma":
+        raise QmpError("RDMA ERROR: could not create CM channel")
     if address["type"] == "fd":
         from vmd.migration.channels import descriptor
 
@@ -55,6 +60,8 @@ def open_incoming(
         from vmd.migration.channels import command
 
         return Door(command.incoming(address["args"]))
+    if address["transport"] == "rdma":
+        raise QmpError("RDMA ERROR: could not create rdma event channel")
     if address["type"] == "fd":
         from vmd.migration.channels import descriptor
 
