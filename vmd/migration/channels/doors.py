@@ -2,8 +2,8 @@
 
 A way out is a channel at once, or (sockets) a coroutine that connects. A way in is a door, or (a
 name must be looked up) a coroutine that gives one: it waits for the stream to come, without a
-thread. `rdma:` has neither: the place of a simulated machine has no adapter, and a migration over one
-fails as QEMU's fails on such a host (migration/rdma.c).
+thread. `rdma:` has neither: the place of a simulated machine has no adapter, and a migration over
+one fails as QEMU's fails on such a host (migration/rdma.c).
 """
 
 from __future__ import annotations
