@@ -43,6 +43,8 @@ def node_info(node: Node, *, flat: bool = False, writeback: bool = True) -> dict
     }
     if node.backing is not None:
         told["backing_file"] = node.backing.filename
+    if node.bitmaps:
+        told["dirty-bitmaps"] = [bitmap.describe() for bitmap in node.bitmaps]
     return told
 
 

@@ -18,6 +18,8 @@ from vmd.block import image
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from vmd.block.bitmaps import DirtyBitmap
+
     OpenFile = Callable[[str, int], int]
 
 _NAME = r"[a-zA-Z][a-zA-Z0-9_.-]{0,30}"
@@ -32,7 +34,7 @@ class Node:
     """One node. `parents` are the nodes and devices that use it, by what they call themselves."""
 
     __slots__ = (
-        *("_fd", "active", "backing", "driver", "file", "filename", "header", "locked"),
+        *("_fd", "active", "backing", "bitmaps", "driver", "file", "filename", "header", "locked"),
         *("inline", "name", "options", "parents", "read_only", "virtual_size", "write_threshold"),
     )
 
@@ -49,6 +51,7 @@ class Node:
         self.virtual_size = 0
         self.write_threshold = 0  # kept for who sets it: no guest of ours writes
         self.parents: list[Any] = []
+        self.bitmaps: list[DirtyBitmap] = []  # the newest first
         # The image is this machine's, and not that of one it migrates to or from.
         self.active = True
         self.locked = (0, 0)  # see locks.py
@@ -113,6 +116,14 @@ class Node:
             raise QmpError("Could not write qcow2 header: Operation not supported")
         elif self._fd >= 0:
             self._write_file(offset, data)
+        self.mark(offset, len(data))
+
+    def mark(self, offset: int, length: int) -> None:
+        """These bytes of it were written: its bitmaps know."""
+        if self.bitmaps:
+            from vmd.block.bitmaps import written
+
+            written(self, offset, length)
 
     def _write_file(self, offset: int, data: bytes) -> None:
         view = memoryview(data)
@@ -253,7 +264,7 @@ class Nodes:
                 raise QmpError(text)
         if node.inline:
             raise QmpError(f"Node {name} is not owned by the monitor")
-        if node.parents:
+        if node.parents or any(bitmap.busy for bitmap in node.bitmaps):
             raise QmpError(f"Block device {name} is in use")
         self._drop(node)
 

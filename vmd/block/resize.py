@@ -59,6 +59,10 @@ def resize(node: Node, size: int) -> None:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise QmpError(f"Failed to resize the file: {reason}") from None
+    if node.bitmaps:
+        from vmd.block.bitmaps import resized
+
+        resized(node)
 
 
 def _check_image(header: Qcow2, size: int) -> None:
@@ -85,21 +89,26 @@ def _tables(header: Qcow2, size: int) -> int:
 def _resize_image(node: Node, size: int) -> None:
     header, file = node.header, node.file
     assert header is not None and file is not None
-    fd = file.fileno()
     if size < header.size:
-        _give_back(fd, header, size)
+        _give_back(file, header, size)
     entries = max(_tables(header, size), header.l1_size)
     if entries > header.l1_size:
         added = bytes((entries - header.l1_size) * _ENTRY)
-        os.pwrite(fd, added, header.l1_offset + header.l1_size * _ENTRY)
-        os.pwrite(fd, struct.pack(">I", entries), _L1_SIZE_AT)
-    os.pwrite(fd, struct.pack(">Q", size), _SIZE_AT)
+        _put(file, added, header.l1_offset + header.l1_size * _ENTRY)
+        _put(file, struct.pack(">I", entries), _L1_SIZE_AT)
+    _put(file, struct.pack(">Q", size), _SIZE_AT)
     node.header = header._replace(size=size, l1_size=entries)
     node.virtual_size = size
 
 
-def _give_back(fd: int, header: Qcow2, size: int) -> None:
+def _put(file: Node, data: bytes, offset: int) -> None:
+    os.pwrite(file.fileno(), data, offset)
+    file.mark(offset, len(data))
+
+
+def _give_back(file: Node, header: Qcow2, size: int) -> None:
     """Forget all clusters behind the new end."""
+    fd = file.fileno()
     per_table = header.cluster_size // _ENTRY
     first = -(-size // header.cluster_size)
     table = _entries(fd, header.l1_offset, header.l1_size)
@@ -112,19 +121,20 @@ def _give_back(fd: int, header: Qcow2, size: int) -> None:
         for index in range(start, per_table):
             entry = inner[index]
             if entry & _OFFSET and not entry & _COMPRESSED:
-                _let_go(fd, header, entry & _OFFSET)
-        os.pwrite(fd, bytes((per_table - start) * _ENTRY), at + start * _ENTRY)
+                _let_go(file, header, entry & _OFFSET)
+        _put(file, bytes((per_table - start) * _ENTRY), at + start * _ENTRY)
 
 
-def _let_go(fd: int, header: Qcow2, offset: int) -> None:
+def _let_go(file: Node, header: Qcow2, offset: int) -> None:
     """One user less of a cluster."""
+    fd = file.fileno()
     cluster = offset // header.cluster_size
     per_block = header.cluster_size // 2
     block = _entries(fd, header.refcounts_offset + cluster // per_block * _ENTRY, 1)[0] & _OFFSET
     if block:
         at = block + cluster % per_block * 2
         (count,) = struct.unpack(">H", os.pread(fd, 2, at).ljust(2, b"\0"))
-        os.pwrite(fd, struct.pack(">H", max(count - 1, 0)), at)
+        _put(file, struct.pack(">H", max(count - 1, 0)), at)
 
 
 def _entries(fd: int, offset: int, count: int) -> tuple[int, ...]:

@@ -197,6 +197,11 @@ def medium(machine: Machine, name: str) -> Node | None:
     return found.node if found.drive is None else found.drive.node
 
 
+def node_of(machine: Machine, name: str) -> Node | None:
+    """What is in the drive of that name, else the node of that name."""
+    return medium(machine, name) or machine.nodes.by_name.get(name)
+
+
 def find(machine: Machine, name: str | None, identifier: str | None) -> Drive:
     """The drive of that name, or of the device with that id or path: one of both is None."""
     if (name is None) == (identifier is None):

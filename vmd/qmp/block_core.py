@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from qapi.error import QmpError
 
 if TYPE_CHECKING:
+    from vmd.block.bitmaps import DirtyBitmap
+    from vmd.block.nodes import Node
     from vmd.machine import Machine
 
 
@@ -68,6 +70,94 @@ async def block_resize(
     await in_a_thread(lambda: resize.resize(node, size))
 
 
+def block_dirty_bitmap_add(
+    machine: Machine,
+    node: str,
+    name: str,
+    granularity: int | None = None,
+    persistent: bool = False,
+    disabled: bool = False,
+) -> None:
+    from vmd.block import bitmaps
+    from vmd.devices import drives
+
+    if not name:
+        raise QmpError("Bitmap name cannot be empty")
+    found = drives.node_of(machine, node)
+    if found is None:
+        raise QmpError(f"Cannot find device='{node}' nor node-name='{node}'")
+    bitmaps.add(found, name, granularity, persistent=persistent, disabled=disabled)
+
+
+def block_dirty_bitmap_remove(machine: Machine, node: str, name: str) -> None:
+    from vmd.block import bitmaps
+
+    bitmaps.remove(_node_with_bitmaps(machine, node), name)
+
+
+def block_dirty_bitmap_clear(machine: Machine, node: str, name: str) -> None:
+    from vmd.block import bitmaps
+
+    bitmap = _bitmap(machine, node, name)
+    bitmaps.check(bitmap)
+    bitmap.bits.clear()
+
+
+def block_dirty_bitmap_enable(machine: Machine, node: str, name: str) -> None:
+    _switch_bitmap(machine, node, name, enabled=True)
+
+
+def block_dirty_bitmap_disable(machine: Machine, node: str, name: str) -> None:
+    _switch_bitmap(machine, node, name, enabled=False)
+
+
+def _switch_bitmap(machine: Machine, node: str, name: str, *, enabled: bool) -> None:
+    from vmd.block import bitmaps
+
+    bitmap = _bitmap(machine, node, name)
+    bitmaps.check(bitmap, may_be_read_only=True)
+    bitmap.enabled = enabled
+
+
+def block_dirty_bitmap_merge(
+    machine: Machine, node: str, target: str, bitmaps: list[str | dict[str, str]]
+) -> None:
+    from vmd.block.bitmaps import find, merge
+
+    own = _node_with_bitmaps(machine, node)
+    found = find(own, target)
+    sources = (  # looked up one after the other, each when those before it fit
+        find(own, source)
+        if isinstance(source, str)
+        else _bitmap(machine, source["node"], source["name"])
+        for source in bitmaps
+    )
+    merge(found, sources)
+
+
+async def x_debug_block_dirty_bitmap_sha256(
+    machine: Machine, node: str, name: str
+) -> dict[str, object]:
+    from vmd.worker import in_a_thread
+
+    return {"sha256": await in_a_thread(_bitmap(machine, node, name).sha256)}
+
+
+def _bitmap(machine: Machine, node: str, name: str) -> DirtyBitmap:
+    from vmd.block import bitmaps
+
+    return bitmaps.find(_node_with_bitmaps(machine, node), name)
+
+
+def _node_with_bitmaps(machine: Machine, name: str) -> Node:
+    from vmd.devices import drives
+
+    found = drives.node_of(machine, name)
+    if found is None:
+        raise QmpError(f"Node '{name}' not found")
+    return found
+
+
 def block_set_write_threshold(machine: Machine, node_name: str, write_threshold: int) -> None:
     node = machine.nodes.by_name.get(node_name)
     if node is None:
@@ -76,6 +166,12 @@ def block_set_write_threshold(machine: Machine, node_name: str, write_threshold:
 
 
 HANDLERS = {
+    "block-dirty-bitmap-add": block_dirty_bitmap_add,
+    "block-dirty-bitmap-clear": block_dirty_bitmap_clear,
+    "block-dirty-bitmap-disable": block_dirty_bitmap_disable,
+    "block-dirty-bitmap-enable": block_dirty_bitmap_enable,
+    "block-dirty-bitmap-merge": block_dirty_bitmap_merge,
+    "block-dirty-bitmap-remove": block_dirty_bitmap_remove,
     "block-set-write-threshold": block_set_write_threshold,
     "block_resize": block_resize,
     "blockdev-add": blockdev_add,
@@ -84,4 +180,5 @@ HANDLERS = {
     "query-block": query_block,
     "query-blockstats": query_blockstats,
     "query-named-block-nodes": query_named_block_nodes,
+    "x-debug-block-dirty-bitmap-sha256": x_debug_block_dirty_bitmap_sha256,
 }
