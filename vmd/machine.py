@@ -413,8 +413,8 @@ class Machine:
         `options` are the parameters of migration.
         """
         devices: Devices | None = self._made("devices")
-        if devices is not None and devices.balloon is not None:
-            devices.balloon.arrived()
+        if devices is not None:
+            devices.arrived()
         from vmd.announce import OWN, of_migration
 
         self.announcements.begin(OWN, of_migration(options))

@@ -172,3 +172,16 @@ def test_what_a_guest_has_given_back_travels_with_it(vmd: Stage) -> None:
     target.qmp.execute("balloon", {"value": 16 << 20})
     target.qmp.wait("BALLOON_CHANGE", actual=16 << 20)
     leave(target)
+
+
+def test_what_a_guest_is_asked_to_give_up_travels_with_it(vmd: Stage) -> None:
+    line = f"{Q35} -device pcie-root-port,id=p,chassis=1 -device virtio-rng-pci,id=r,bus=p"
+    source = vmd.start(f"{line} -S", guest="idle")
+    source.qmp.execute("device_del", {"id": "r"})
+    saved(source, "asked")
+    first = loaded(vmd.start(f"{line} -S -incoming defer", guest="none"), "asked")
+    saved(first, "asked again")
+    target = loaded(vmd.start(f"{line} -incoming defer", guest="none"), "asked again")
+    target.qmp.execute("cont")
+    target.qmp.wait("DEVICE_DELETED", device="r")
+    leave(target)

@@ -55,10 +55,11 @@ class Bus:
 class Device:
     """A device at its place. `values` are those of its properties, `place` what its bus says of
     where it is, `given` names what users set. `releases` let go of what it holds, and
-    `own` are properties that are more than remembered."""
+    `own` are properties that are more than remembered. `unplugging`: a user wants it gone;
+    `asked`: so the guest is asked to give it up."""
 
     __slots__ = (
-        *("bus", "buses", "drive", "given", "hotplugged", "id", "own", "path", "place"),
+        *("asked", "bus", "buses", "drive", "given", "hotplugged", "id", "own", "path", "place"),
         *("releases", "state", "type", "unplugging", "values"),
     )
 
@@ -72,7 +73,7 @@ class Device:
         self.given: set[str] = set()
         self.place: dict[str, Any] = {}
         self.hotplugged = False
-        self.unplugging = False
+        self.unplugging = self.asked = False
         self.releases: list[Callable[[], None]] = []
         self.state: Any = None
         self.own: dict[str, Property] = {}

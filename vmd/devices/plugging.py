@@ -1,9 +1,9 @@
 """The devices of one machine: plugged at the start or while it runs, and unplugged.
 
 A PCI device that users unplug stays until the guest gives it up: a guest that listens does so as
-soon as it runs, and a reset takes it away in any case. Others go at once, and what they were is
-told gone a moment after the command. Observed from system/qdev-monitor.c, hw/acpi/pcihp.c and
-hw/core/qdev.c.
+soon as it runs, here or where it has moved to, and a reset takes it away in any case. Others go at
+once, and what they were is told gone a moment after the command. Observed from
+system/qdev-monitor.c, hw/acpi/pcihp.c and hw/core/qdev.c.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qapi.error import DEVICE_NOT_FOUND, QmpError
 from vmd.devices import bus as buses
-from vmd.devices import catalog, dimms, hurdles, parts, processors, realize, slots, values
+from vmd.devices import catalog, dimms, ejection, hurdles, parts, processors, realize, slots, values
 from vmd.devices.bus import SYSTEM, Bus, Device
 from vmd.options import check_id
 
@@ -239,13 +239,16 @@ class Devices:
             raise QmpError("device_del not allowed while migrating")
         if processors.is_cpu(device):
             processors.ask_to_go(self.machine, device)
-            device.unplugging = True
-            self.guest_runs()
+            self._ask_for(device)
         elif dimms.is_dimm(device) or (device.bus is not None and device.bus.is_a("PCI")):
-            device.unplugging = True
-            self.guest_runs()
+            self._ask_for(device)
         else:
             self._take_out(device)
+
+    def _ask_for(self, device: Device) -> None:
+        device.unplugging = device.asked = True
+        ejection.note(self.root, self.machine.guest)
+        self.guest_runs()
 
     def _find(self, name: str) -> Device:
         if name in self.named:
@@ -272,7 +275,7 @@ class Devices:
             self.balloon.guest_runs()
         for watchdog in self.watchdogs():
             watchdog.guest_runs()
-        if self.machine.guest.listens and any(d.unplugging for d in self.plugged()):
+        if self.machine.guest.listens and any(d.asked for d in self.plugged()):
             self.machine.clock.call_later(EJECT_NS, self._eject)
 
     def guest_stops(self) -> None:
@@ -284,12 +287,23 @@ class Devices:
         """In the order in which they were plugged."""
         return (each.state for each in self.users() if each.type.name in realize.WATCHDOGS)
 
+    def arrived(self) -> None:
+        """A guest has come with its RAM, which tells what it was asked for."""
+        if self.balloon is not None:
+            self.balloon.arrived()
+        ejection.recall(self.root, self.machine.guest)
+
     def _eject(self) -> None:
-        if self.machine.guest.listens:
-            self.take_out_waiting()
-            for dimm in dimms.plugged(self.machine):
-                if dimm.unplugging:
-                    self._take_out(dimm)
+        if not self.machine.guest.listens:
+            return
+        self.take_out_waiting()
+        modules = [dimm for dimm in dimms.plugged(self.machine) if dimm.asked]
+        if modules and self.machine.migration.under_way:
+            # RAM that is being sent stays; this guest looks again later.
+            self.machine.clock.call_later(EJECT_NS, self._eject)
+            return
+        for dimm in modules:
+            self._take_out(dimm)
 
     def reset(self) -> None:
         """The machine is reset: what was asked to go goes, trays close, nobody watches."""
@@ -301,10 +315,16 @@ class Devices:
             watchdog.stop()
 
     def take_out_waiting(self) -> None:
-        """The guest, or a reset, lets go of what was asked for."""
+        """The guest, or a reset, lets go of what was asked for; of a module only a guest does."""
+        for functions in list(ejection.asked_slots(self.root)):
+            for device in functions:
+                device.asked = False
+                if ejection.can_go(device):
+                    self._take_out(device)
         for device in list(self.plugged()):
-            if device.unplugging and not dimms.is_dimm(device):  # of a module only guests let go
+            if device.asked and processors.is_cpu(device):
                 self._take_out(device)
+        ejection.note(self.root, self.machine.guest)
 
     def _take_out(self, device: Device) -> None:
         for each in device.below():

@@ -9,7 +9,7 @@ from vmd.guest import ram as state
 from vmd.guest.program import PROGRAMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from vmd.clock import Clock, Timer
     from vmd.guest.console import Console
@@ -105,6 +105,7 @@ class Guest:
         state.store_life(self._ram, registers)
         state.store_given_back(self._ram, 0)
         state.store_wish(self._ram, None)
+        state.store_asked(self._ram, ())
         self._console = None
         self._arrange()
 
@@ -161,6 +162,18 @@ class Guest:
         """Its balloon asks for that; None: for nothing any more."""
         if self._ram is not None and self.program is not None and count != self.wish:
             state.store_wish(self._ram, count)
+
+    @property
+    def asked_for(self) -> list[bytes]:
+        """The slots that it is asked to give up, and has not yet given up."""
+        if self._ram is None or self.program is None:
+            return []
+        return state.load_asked(self._ram)
+
+    def is_asked_for(self, slots: Sequence[bytes]) -> None:
+        """These, and no others."""
+        if self._ram is not None and self.program is not None and slots != self.asked_for:
+            state.store_asked(self._ram, slots)
 
     def start(self) -> None:
         """Let time pass for the guest."""

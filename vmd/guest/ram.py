@@ -24,7 +24,10 @@ _LIFE_OFFSET = STATE_OFFSET + _HEAD.size + _BODY.size
 LIFE_SIZE = 6 * 8
 _BALLOON_OFFSET = _LIFE_OFFSET + LIFE_SIZE
 _WISH_OFFSET = _BALLOON_OFFSET + 8
-STATE_SIZE = _WISH_OFFSET + 8 - STATE_OFFSET
+_ASKED_OFFSET = _WISH_OFFSET + 8
+_ASKED_SIZE = 8  # of one entry: how long it is, and its bytes
+MOST_ASKED = 32
+STATE_SIZE = _ASKED_OFFSET + MOST_ASKED * _ASKED_SIZE - STATE_OFFSET
 
 
 class GuestRam(Protocol):
@@ -92,6 +95,20 @@ def load_wish(ram: GuestRam) -> int | None:
 def store_wish(ram: GuestRam, count: int | None) -> None:
     asked = 0 if count is None else count + 1
     ram.write(_WISH_OFFSET, asked.to_bytes(8, "little"))
+
+
+def load_asked(ram: GuestRam) -> list[bytes]:
+    """The slots that the guest is asked to give up, by names that are the machine's."""
+    table = ram.read(_ASKED_OFFSET, MOST_ASKED * _ASKED_SIZE)
+    entries = [table[at : at + _ASKED_SIZE] for at in range(0, len(table), _ASKED_SIZE)]
+    return [entry[1 : 1 + entry[0]] for entry in entries if entry[0]]
+
+
+def store_asked(ram: GuestRam, names: Sequence[bytes]) -> None:
+    """Of more than there is room for, the rest is forgotten."""
+    entries = [bytes([len(name)]) + name for name in names[:MOST_ASKED]]
+    table = b"".join(entry.ljust(_ASKED_SIZE, b"\0") for entry in entries)
+    ram.write(_ASKED_OFFSET, table.ljust(MOST_ASKED * _ASKED_SIZE, b"\0"))
 
 
 def add_one_to_pages(ram: GuestRam, start: int, end: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.differential.scenes import NONE, PC, Q35, leave
+from tests.differential.scenes import NONE, PC, Q35, capabilities, leave, load, save
 
 if TYPE_CHECKING:
     from tests.differential.stage import Machine, Stage
@@ -140,6 +140,51 @@ def devices_that_come_and_go(stage: Stage) -> None:
     machine.qmp.execute("qom-list", {"path": "/machine/peripheral"}, view=listed)
     machine.qmp.execute("qom-list", {"path": "/machine/peripheral-anon"})
     leave(machine)
+
+
+RNG = "-device virtio-rng-pci"
+SLOTS = (
+    (f"{PC} {RNG},id=r,addr=7 {RNG},id=s,addr=5 {RNG},id=t,addr=9", ("r", "t", "s")),
+    (f"{PC} {RNG},id=r,addr=7,multifunction=on {RNG},id=s,addr=7.1", ("s",)),
+    (
+        f"{PC} -device pci-bridge,id=b1,chassis_nr=1 -device pci-bridge,id=b2,chassis_nr=2"
+        f" {RNG},id=s,bus=b2,addr=3 {RNG},id=t,bus=b1,addr=4 {RNG},id=r,addr=9",
+        ("s", "t", "r", "b1"),
+    ),
+)
+
+
+def slots_that_are_given_up_at_a_reset(stage: Stage) -> None:
+    listed = _named(("r", "s", "t", "b1", "b2"))
+    for line, names in SLOTS:
+        machine = stage.start(f"{line} -S")
+        for name in names:
+            machine.qmp.execute("device_del", {"id": name})
+        machine.qmp.execute("system_reset")
+        machine.qmp.wait("DEVICE_DELETED", device="t" if "t" in names else "r")
+        machine.qmp.execute("device_del", {"id": names[-1]})
+        machine.qmp.execute("qom-list", {"path": "/machine/peripheral"}, view=listed)
+        leave(machine)
+
+
+def a_slot_that_is_asked_for_and_then_moves(stage: Stage) -> None:
+    line = f"{PC} -device pci-bridge,id=b,chassis_nr=1 {RNG},id=r,bus=b,addr=3 {RNG},id=s -S"
+    machine = stage.start(line)
+    capabilities(machine, "events")
+    machine.qmp.execute("device_del", {"id": "r"})
+    save(machine)
+    machine.qmp.execute("device_del", {"id": "r"})
+    leave(machine)
+    for asked_again in (True, False):
+        machine = stage.start(f"{line} -incoming defer")
+        capabilities(machine, "events")
+        load(machine)
+        if asked_again:
+            machine.qmp.execute("device_del", {"id": "r"})
+        machine.qmp.execute("system_reset")
+        machine.qmp.wait("DEVICE_DELETED", device="r")
+        machine.qmp.execute("device_del", {"id": "r"})
+        leave(machine)
 
 
 def pci_functions(stage: Stage) -> None:
