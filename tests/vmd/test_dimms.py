@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,4 +66,44 @@ def test_what_is_in_a_module_travels(way: str, vmd: Stage, real: Stage) -> None:
     capabilities(machine, "events")
     load(machine, "file:vm.state")
     assert memory_at(machine, target, FOUR_GIB) == b"in the module..."
+    leave(machine)
+
+
+def test_a_module_that_is_plugged_in_while_a_guest_arrives_stays(vmd: Stage) -> None:
+    line = f"{ROOM} -S -object memory-backend-file,id=r,size=16M,mem-path=ram,share=on"
+    line += " -machine memory-backend=r"
+    vmd.file("ram").write_bytes(b"full of data...." * (1 << 20))
+    source = vmd.start(line)
+    capabilities(source, "events")
+    save(source, "file:vm.state")
+    leave(source)
+    target = vmd.start(f"{line} -incoming unix:door")
+    capabilities(target, "events")
+    stream = vmd.file("vm.state").read_bytes()
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(os.path.relpath(vmd.file("door")))
+        peer.sendall(stream[: len(stream) // 2])  # far more than fits in between
+        module = {"qom-type": "memory-backend-ram", "id": "m0", "size": 2 << 20}
+        target.qmp.execute("object-add", module)
+        target.qmp.execute("device_add", {"driver": "pc-dimm", "id": "d0", "memdev": "m0"})
+        peer.sendall(stream[len(stream) // 2 :])
+    target.qmp.wait("MIGRATION", status="completed")
+    target.qmp.execute("system_reset")
+    save(target, "file:again")
+    assert target.qmp.execute("query-migrate")["ram"]["total"] >= 18 << 20
+    leave(target)
+
+
+def test_a_module_that_is_being_sent_goes_when_that_is_over(vmd: Stage) -> None:
+    machine = vmd.start(ROOM + MODULE)
+    capabilities(machine, "events")
+    vmd.file("m0.ram").write_bytes(b"full of data...." * (2 << 16))
+    machine.qmp.execute("migrate-set-parameters", {"max-bandwidth": 1 << 20})
+    machine.qmp.execute("device_del", {"id": "d0"})
+    machine.qmp.execute("migrate", {"uri": "exec:cat >/dev/null"})
+    machine.qmp.wait("MIGRATION", status="active")
+    assert len(machine.qmp.execute("query-memory-devices")) == 1
+    machine.qmp.execute("migrate_cancel")
+    machine.qmp.wait("MIGRATION", status="cancelled")
+    machine.qmp.wait("DEVICE_DELETED", device="d0")
     leave(machine)

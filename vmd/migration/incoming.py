@@ -186,7 +186,7 @@ class Incoming:
         for line in arrival.notices:
             vm.report(line)
         self._carried[:] = arrival.carried
-        vm.ram_blocks[:] = arrival.blocks
+        vm.ram_blocks += arrival.blocks  # others may have been plugged in meanwhile
         vm.guest_time.set_ns(arrival.guest_time_ns)
         vm.runstate.was_suspended = arrival.was_suspended
         vm.guest.adopt()

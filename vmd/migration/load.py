@@ -70,7 +70,7 @@ NEVER_RECORDED = (RunState.DEBUG, RunState.SAVE_VM, RunState.RESTORE_VM)
 
 
 class Arrival(NamedTuple):
-    """What a stream brought beside RAM. `blocks` are all RAM blocks, carried ones included."""
+    """What a stream brought beside RAM. `blocks` are those that this machine had not got."""
 
     runstate: RunState
     was_suspended: bool
@@ -110,7 +110,7 @@ def load(
     base = file.origin if file is not None else 0
     reader = StreamReader(identity(vm, options), ram, devices, accept, base=base, places=ram)
     records = _read_all(reader, channel, file, answers)
-    return _summarize(records, ram.blocks)
+    return _summarize(records, ram.made)
 
 
 def _vectors(vm: Vm) -> Vectors | None:

@@ -55,10 +55,10 @@ class RamLoader:
     """Fills RAM blocks from a stream.
 
     `unknown(name, length)` is asked for a block that the stream has and `blocks` has not: it
-    returns a new block to fill, or None to refuse the stream as QEMU does. `blocks` grows by
-    such blocks. With `ignore_shared` the table tells guest addresses, and shared files must not
-    be sent. With `file` (mapped-ram) RAM is not in the stream but beside it. With `vectors` runs
-    are found by numpy.
+    returns a new block to fill, or None to refuse the stream as QEMU does. `made` are these
+    blocks; `blocks` grows by them. With `ignore_shared` the table tells guest addresses, and
+    shared files must not be sent. With `file` (mapped-ram) RAM is not in the stream but beside it.
+    With `vectors` runs are found by numpy.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class RamLoader:
         self._ignore_shared = ignore_shared
         self._unknown = unknown
         self._file = file
-        self._made: list[RamBlock] = []
+        self.made: list[RamBlock] = []
         self._block: RamBlock | None = None  # the one that CONTINUE refers to
         self._next = 0  # behind the last run of records
         self._pages_from = -1  # where the run of data that ends there began, if it is data
@@ -140,10 +140,10 @@ class RamLoader:
 
     def give_up(self) -> None:
         """The stream is refused: the blocks that were made for it go again."""
-        for block in self._made:
+        for block in self.made:
             self.blocks.remove(block)
             block.close()
-        self._made.clear()
+        self.made.clear()
 
     # The block table
 
@@ -193,7 +193,7 @@ class RamLoader:
             raise LoadError(error.errno or errno.ENOMEM) from None
         if block is not None:
             self.blocks.append(block)
-            self._made.append(block)
+            self.made.append(block)
         return block
 
     def _find(self, name: str) -> RamBlock | None:
