@@ -119,8 +119,9 @@ def test_a_stream_that_stalled_and_goes_on_arrives(fifo: int, tmp_path: Path) ->
         target = scene.start(f"{NONE} -incoming defer", guest="none")
         capabilities(target, "events")
         target.qmp.execute("migrate-incoming", {"uri": "file:stream"})
-        target.qmp.wait("MIGRATION", status="active")
+        answers(target, "inmigrate")
         os.write(fifo, stream[:-1000])
+        target.qmp.wait("MIGRATION", status="active")
         answers(target, "inmigrate")
         os.write(fifo, stream[-1000:])
         # The end of the description is the end of the stream: nothing is waited for behind it.

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from qapi.error import QmpError
 from vmd.memory import RamBlock
-from vmd.migration.channels import file
-from vmd.migration.channels.file import IncomingFile, OutgoingFile
+from vmd.migration.channels import file, stream
+from vmd.migration.channels.file import IncomingFile, OutgoingFile, incoming
 from vmd.migration.mapped_ram import MappedRamSaver, Region, bitmap_size
 from vmd.migration.ram_load import RamLoader
 from vmd.migration.source import LoadError, Source
@@ -99,7 +99,8 @@ def load(loader: RamLoader, channel: IncomingFile) -> None:
 
 
 def loaded(path: Path, *blocks: RamBlock, offset: int = 0, direct: bool = False) -> None:
-    channel = IncomingFile(str(path), offset, no_fdset)
+    channel = incoming(str(path), offset, no_fdset)
+    assert isinstance(channel, IncomingFile)
     if direct:
         channel.bypass_cache()
     try:
@@ -305,7 +306,8 @@ def test_direct_io_takes_pages_past_the_page_cache(
     block, target = make(pages=300), make(pages=300)
     pattern(block)
     watched = Watched()
-    monkeypatch.setattr(file, "os", watched)
+    for module in (file, stream):
+        monkeypatch.setattr(module, "os", watched)
     save(tmp_path / "file", block, offset=77, direct=direct)
     loaded(tmp_path / "file", target, offset=77, direct=direct)
     assert bytes(target.view) == bytes(block.view)

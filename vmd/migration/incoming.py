@@ -22,17 +22,15 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from vmd.migration.load import Arrival
+    from vmd.migration.load import Channel as Bytes
     from vmd.migration.parameters import MigrationOptions
-    from vmd.migration.ram_in_place import InPlace
     from vmd.migration.return_path import Answers
     from vmd.migration.stream import CarriedSection
     from vmd.migration.vm import Vm
 
-    class Channel(Protocol):
-        """Where the stream comes from. `read_into` and `answer` may wait and run in the worker."""
+    class Channel(Bytes, Protocol):
+        """Where the stream comes from. Reading and `answer` may wait and run in the worker."""
 
-        def read_into(self, buffer: memoryview) -> int: ...
-        def read_places(self, places: InPlace) -> int: ...
         def answer(self, data: bytes) -> None: ...
         def answer_now(self, data: bytes) -> bool: ...
         def interrupt(self) -> None: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from vmd.devices.board import is_device_block
 from vmd.memory import RamBlock, page_align
@@ -42,16 +42,13 @@ if TYPE_CHECKING:
     from vmd.migration.vmstate import Values
 
     class Channel(Protocol):
-        """Where the stream comes from."""
+        """Where the stream comes from. With mapped-ram it should be a file, whose `origin` is where
+        the stream begins; what is none has nothing at any position."""
 
+        @property
+        def origin(self) -> int: ...
         def read_into(self, buffer: memoryview) -> int: ...
         def read_places(self, places: InPlace) -> int: ...
-
-    class StateFile(Channel, Protocol):
-        """What it must be with mapped-ram; `origin` is where the stream begins."""
-
-        origin: int
-
         def read_at(self, buffer: memoryview, position: int) -> int: ...
         def read_pages(self, buffer: memoryview, position: int) -> int: ...
         def bypass_cache(self) -> None: ...
@@ -87,9 +84,7 @@ def load(
 
     What the source asks meanwhile is answered.
     """
-    # The capability may have been set when a stream was already waited for.
-    mapped = options.is_on("mapped-ram") and hasattr(channel, "read_at")
-    file = cast("StateFile", channel) if mapped else None
+    file = channel if options.is_on("mapped-ram") else None
     if file is not None and options.parameters["direct-io"]:
         file.bypass_cache()
     ram = RamLoader(
@@ -122,7 +117,7 @@ def _vectors(vm: Vm) -> Vectors | None:
 
 
 def _read_all(
-    reader: StreamReader, channel: Channel, file: StateFile | None, answers: Answers | None
+    reader: StreamReader, channel: Channel, file: Channel | None, answers: Answers | None
 ) -> list[Record]:
     buffer = memoryview(bytearray(READ_SIZE))
     kept: list[Record] = []

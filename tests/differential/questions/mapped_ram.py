@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from tests.differential.scenes import (
@@ -18,7 +19,7 @@ from tests.differential.scenes import (
 )
 
 if TYPE_CHECKING:
-    from tests.differential.stage import Stage
+    from tests.differential.stage import Machine, Stage
 
 REGION = 1 << 20  # where the first block's pages begin
 RAM = 16 << 20
@@ -254,3 +255,35 @@ def ways_that_cannot_be_sought_in(stage: Stage) -> None:
         target.qmp.execute("migrate-incoming", {"uri": uri})
     target.qmp.execute("query-migrate")
     leave(target)
+
+
+def _refuses(machine: Machine) -> None:
+    machine.qmp.wait("MIGRATION", status="failed")
+    machine.qmp.end()
+    machine.exited()
+
+
+def ways_in_that_turn_out_not_to_be_sought_in(stage: Stage) -> None:
+    """The capability is set when a stream is already waited for."""
+    stream = _written(stage)
+    os.mkfifo(stage.file("pipe"))
+    machine = stage.start(f"{PRIVATE} -S -incoming 'exec:cat pipe'")
+    capabilities(machine, "events", "mapped-ram")
+    stage.file("pipe").write_bytes(stream[: 1 << 16])
+    _refuses(machine)
+    machine = stage.start(f"{PRIVATE} -S -incoming unix:door")
+    capabilities(machine, "events", "mapped-ram")
+    stage.connect("door").write(stream[: 1 << 16])
+    _refuses(machine)
+
+
+def a_fifo_by_its_path(stage: Stage) -> None:
+    stream = _written(stage)
+    os.mkfifo(stage.file("pipe"))
+    with open(os.open(stage.file("pipe"), os.O_RDWR), "wb") as pipe:  # else QEMU waits for us
+        machine = stage.start(f"{PRIVATE} -S -incoming file:pipe")
+        capabilities(machine, "events", "mapped-ram")
+        machine.qmp.execute("query-migrate")
+        pipe.write(stream[: 1 << 16])
+        pipe.flush()
+        _refuses(machine)

@@ -53,9 +53,9 @@ def open_incoming(
 ) -> Door | Listener | Coroutine[Any, Any, Listener]:
     """The door at `address`, or what opens it. QmpError if there is none."""
     if address["transport"] == "file":
-        from vmd.migration.channels.file import IncomingFile
+        from vmd.migration.channels import file
 
-        return Door(IncomingFile(address["filename"], address["offset"], vm.fdsets.open))
+        return Door(file.incoming(address["filename"], address["offset"], vm.fdsets.open))
     if address["transport"] == "exec":
         from vmd.migration.channels import command
 

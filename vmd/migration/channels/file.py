@@ -7,13 +7,12 @@ command's own error. Observed from migration/file.c.
 from __future__ import annotations
 
 import os
-import select
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qapi.error import QmpError
-from vmd.migration.channels.stream import write_all
+from vmd.migration.channels.stream import IncomingStream, Wire, read_at, skip, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -167,24 +166,31 @@ class OutgoingFile:
                 os.close(fd)
 
 
+def incoming(path: str, offset: int, fdset: FdSet) -> IncomingFile | IncomingStream:
+    """The channel out of what has that path, from `offset` on; QmpError if it cannot be opened."""
+    fd = _open(path, os.O_RDONLY, "open", fdset)
+    try:
+        if offset:
+            os.lseek(fd, offset, os.SEEK_SET)
+    except (OSError, OverflowError) as error:
+        os.close(fd)
+        reason = os.strerror(getattr(error, "errno", None) or 22)
+        raise QmpError(f"failed to seek to offset {offset:x}: {reason}") from None
+    # Of a fifo the other end may not be there yet, or take its time.
+    is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+    return IncomingFile(fd, path, offset) if is_file else IncomingStream(Wire(fd))
+
+
 class IncomingFile:
-    """A state file being read, from `offset` on."""
+    """A state file being read, from `origin` on; it takes the descriptor over."""
 
     wire = None
 
-    def __init__(self, path: str, offset: int, fdset: FdSet) -> None:
+    def __init__(self, fd: int, path: str, origin: int) -> None:
         self.path = path
-        self.origin = offset
+        self.origin = origin
         self._direct_fd = -1
-        self._fd = _open(path, os.O_RDONLY, "open", fdset)
-        self._is_fifo = stat.S_ISFIFO(os.fstat(self._fd).st_mode)
-        if offset:
-            try:
-                os.lseek(self._fd, offset, os.SEEK_SET)
-            except (OSError, OverflowError) as error:
-                self.close()
-                reason = os.strerror(getattr(error, "errno", None) or 22)
-                raise QmpError(f"failed to seek to offset {offset:x}: {reason}") from None
+        self._fd = fd
 
     def read_into(self, buffer: memoryview) -> int:
         """Read what is there; 0 at the end of the file.
@@ -198,8 +204,6 @@ class IncomingFile:
         return self._read(places.read)
 
     def _read(self, read: Callable[[int], int]) -> int:
-        if self._is_fifo:
-            _wait_for_writer(self._fd)
         try:
             return read(self._fd)
         except OSError:
@@ -207,10 +211,7 @@ class IncomingFile:
 
     def read_at(self, buffer: memoryview, position: int) -> int:
         """Read up to `len(buffer)` bytes from a position of the file; 0 where there are none."""
-        try:
-            return os.preadv(self._fd, [buffer], position)
-        except (OSError, OverflowError):
-            return 0
+        return read_at(self._fd, buffer, position)
 
     def bypass_cache(self) -> None:
         """From now on pages are read past the host's page cache, if the file system can do that."""
@@ -225,10 +226,7 @@ class IncomingFile:
 
     def skip(self, count: int) -> None:
         """Pass over so many bytes of the stream."""
-        try:
-            os.lseek(self._fd, count, os.SEEK_CUR)
-        except (OSError, OverflowError):
-            os.lseek(self._fd, 0, os.SEEK_END)  # nothing can be behind such a place
+        skip(self._fd, count)
 
     def answer(self, data: bytes) -> None:
         pass
@@ -250,11 +248,3 @@ class IncomingFile:
             if fd >= 0:
                 with suppress(OSError):
                     os.close(fd)
-
-
-def _wait_for_writer(fd: int) -> None:
-    """A fifo was opened without waiting: before its first writer comes, it would seem to be at
-    its end."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    poll.poll()

@@ -120,6 +120,22 @@ def write_all(buffers: Sequence[Buffer], writev: Callable[[list[memoryview]], in
     return total
 
 
+def read_at(fd: int, buffer: memoryview, position: int) -> int:
+    """Read up to `len(buffer)` bytes from a position of the file; 0 where there are none."""
+    try:
+        return os.preadv(fd, [buffer], position)
+    except (OSError, OverflowError):
+        return 0
+
+
+def skip(fd: int, count: int) -> None:
+    """Pass over so many bytes of a file."""
+    try:
+        os.lseek(fd, count, os.SEEK_CUR)
+    except (OSError, OverflowError):
+        os.lseek(fd, 0, os.SEEK_END)  # nothing can be behind such a place
+
+
 class OutgoingStream:
     """A stream on its way out.
 
@@ -232,6 +248,29 @@ class IncomingStream:
                     return 0
             except OSError:
                 return 0
+
+    # Beside the stream, for mapped-ram: what the descriptor is may yet be a file (`fd:`)
+
+    @property
+    def origin(self) -> int:
+        """Where in the file the stream is; 0 if it is none."""
+        try:
+            return os.lseek(self.wire.fd, 0, os.SEEK_CUR)
+        except OSError:
+            return 0
+
+    def read_at(self, buffer: memoryview, position: int) -> int:
+        """Read up to `len(buffer)` bytes from a position of the file; 0 where there are none."""
+        return read_at(self.wire.fd, buffer, position)
+
+    read_pages = read_at
+
+    def bypass_cache(self) -> None:
+        pass  # only what was opened here can be opened anew
+
+    def skip(self, count: int) -> None:
+        """Pass over so many bytes of the stream."""
+        skip(self.wire.fd, count)
 
     def answer(self, data: bytes) -> None:
         """Send on the return path, in the thread. A source that is gone notices by itself."""
