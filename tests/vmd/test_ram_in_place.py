@@ -181,3 +181,21 @@ def test_any_stream_in_any_pieces_ends_as_if_read_one_by_one(
 
     pieces = lengths()
     same(records(made), lambda: next(pieces))
+
+
+def test_memory_that_is_closed_meanwhile_stays_mapped_while_it_is_read_into() -> None:
+    block = RamBlock.anonymous("ram", PAGES * PAGE_SIZE)
+    loader = RamLoader([block])
+    source = Source()
+    parse = loader.load(source, 4)
+    next(parse)
+    stream = records([("page", 0, PAGES)])
+    guess = None
+    while guess is None:
+        source.feed(stream[: 1 << 18])
+        stream = stream[1 << 18 :]
+        next(parse)
+        guess = loader.in_place(source)
+    block.close()
+    _fill(guess, memoryview(stream[: guess.left]))
+    assert guess.settle() == (guess.pages, b"")

@@ -3,8 +3,10 @@
 Both are kept in chunks of one flag byte a page, made when first needed, so that a block of a
 terabyte that nobody touches costs nothing. Everything here is plain bytes: no numpy.
 
-Threads: `DirtyLog` belongs to the event loop alone. `PendingPages` is merged into on the event
-loop and taken from on the sender's thread, never both at once: the migration alternates them.
+Threads: a `DirtyLog` is filled on the event loop, and while a guest arrives by its loader's thread
+too; any may read it meanwhile, but `take` is the event loop's alone. `PendingPages` is merged into
+on the event loop and taken from on the sender's thread, never both at once: the migration
+alternates them.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class DirtyLog:
             else:
                 flags = self._chunks.get(chunk)
                 if flags is None:
-                    flags = self._chunks[chunk] = bytearray(CHUNK)
+                    flags = self._chunks.setdefault(chunk, bytearray(CHUNK))
                 if isinstance(flags, bytearray):
                     flags[index : index + n] = _ALL[:n]
             count -= n
@@ -83,7 +85,7 @@ class DirtyLog:
 
     def count(self) -> int:
         """How many pages are marked."""
-        return sum(flags.count(1) for flags in self._chunks.values())
+        return sum(flags.count(1) for flags in list(self._chunks.values()))
 
     def take(self) -> Flags:
         """The flags by chunk number; the log is empty afterwards."""

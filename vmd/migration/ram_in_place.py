@@ -31,13 +31,17 @@ _LANE = 2 * _VECTOR.size  # of a record: its word's, and its page's
 class Room:
     """First words of records, and the kernel's list of places; for one guess at a time."""
 
-    __slots__ = ("_ones", "_readv", "_steps", "at_vectors", "at_words", "vectors", "words")
+    __slots__ = (
+        *("_held", "_ones", "_readv", "_steps"),
+        *("at_vectors", "at_words", "vectors", "words"),
+    )
 
     def __init__(self) -> None:
         self.words = bytearray(WORD * MOST_PAGES)
         self.vectors = bytearray(_LANE * MOST_PAGES)
-        self.at_words = _address(self.words)
-        self.at_vectors = _address(self.vectors)
+        # Who holds a piece of a bytearray keeps it from moving.
+        self._held = [ctypes.c_char.from_buffer(room) for room in (self.words, self.vectors)]
+        self.at_words, self.at_vectors = map(ctypes.addressof, self._held)
         lanes = [(256 * i, i) for i in range(MOST_PAGES)]
         self._ones = sum(1 << at for at, _ in lanes)
         self._steps = sum((WORD | PAGE_SIZE << 128) * i << at for at, i in lanes)
@@ -133,8 +137,3 @@ def length_alike(some: bytes | bytearray | memoryview, other: bytes) -> int:
     """At how many bytes two strings of one length begin alike."""
     difference = int.from_bytes(some, "big") ^ int.from_bytes(other, "big")
     return len(other) - (difference.bit_length() + 7) // 8
-
-
-def _address(memory: bytearray) -> int:
-    """Where a bytearray stands, which from now on must keep its length."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
