@@ -102,6 +102,19 @@ async def test_memory_that_goes_meanwhile_has_no_rate() -> None:
     assert (rate.status, rate.rate) == (Status.MEASURED, -1)
 
 
+@pytest.mark.parametrize("is_file", [False, True])
+async def test_of_memory_that_goes_meanwhile_the_rest_is_measured(is_file: bool) -> None:
+    subject = busy()
+    fd = os.memfd_create("ram") if is_file else -1
+    if is_file:
+        os.ftruncate(fd, 64 * MIB)
+    module = RamBlock("module", 64 * MIB, fd)
+    subject.machine.ram_blocks.append(module)
+    subject.clock.call_later(SECOND // 2, module.close)
+    assert 28 <= await measured(subject, PAGE_SAMPLING, samples=16384) <= 36
+    subject.close()
+
+
 async def test_there_is_one_measurement_at_a_time() -> None:
     subject = busy()
     subject.migration.dirty_rate.begin(1000, DIRTY_BITMAP, None)

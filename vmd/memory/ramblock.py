@@ -252,7 +252,10 @@ class RamBlock:
             start = stop
 
     def data_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Ranges of [start, end) that may hold other bytes than zero, ascending and disjoint."""
+        """Ranges of [start, end) that may hold other bytes than zero, ascending and disjoint.
+
+        ValueError, or OSError, where the block has been closed meanwhile.
+        """
         if self.fd < 0:
             return self._touched_extents(start, end)
         base = self.file_offset
@@ -263,7 +266,8 @@ class RamBlock:
         return union(ranges, self._touched_extents(start, end))
 
     def _touched_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        assert self._touched is not None
+        if self._touched is None:
+            raise ValueError("the memory has been closed")
         for first, last in self._touched.runs(start >> PAGE_BITS, page_align(end) >> PAGE_BITS):
             yield max(first << PAGE_BITS, start), min(last << PAGE_BITS, end)
 

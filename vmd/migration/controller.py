@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _thread
 import asyncio
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qapi.error import QmpError
@@ -52,6 +51,7 @@ class Migration:
         self.options = MigrationOptions(has_dirty_ring=vm.kvm is not None and vm.kvm.ring > 0)
         self._carried: list[CarriedSection] = []
         self._outgoing: Outgoing | None = None
+        self._dirty_rate: DirtyRate | None = None
         self._incoming = Incoming(vm, self.options, self._carried, self._announce)
         self._may_come_in = incoming
         self._nobody = Asker(None, vm.report)
@@ -203,18 +203,21 @@ class Migration:
         end.cancel()
         patience.cancel()
 
-    @cached_property
+    @property
     def dirty_rate(self) -> DirtyRate:
         """How fast the guest dirties its RAM, for those who ask."""
-        from vmd.migration.dirty_rate import DirtyRate
+        if self._dirty_rate is None:
+            from vmd.migration.dirty_rate import DirtyRate
 
-        has_ring = self._vm.dirty_limits is not None
-        return DirtyRate(lambda: self._vm.ram_blocks, self._vm.clock, has_ring=has_ring)
+            has_ring = self._vm.dirty_limits is not None
+            blocks, clock = lambda: self._vm.ram_blocks, self._vm.clock
+            self._dirty_rate = DirtyRate(blocks, clock, has_ring=has_ring)
+        return self._dirty_rate
 
     def abandon(self) -> None:
         """The process ends. A thread that still waits for a disk is left to it."""
-        if "dirty_rate" in self.__dict__:
-            self.dirty_rate.abandon()
+        if self._dirty_rate is not None:
+            self._dirty_rate.abandon()
         if self._outgoing is not None and self._outgoing.under_way:
             self._outgoing.abandon()
         self._incoming.abandon()
@@ -222,7 +225,7 @@ class Migration:
     @property
     def uses_memory(self) -> bool:
         """Whether RAM may still be read or filled by a thread, even after `abandon`."""
-        measuring = "dirty_rate" in self.__dict__ and self.dirty_rate.looks_at_memory
+        measuring = self._dirty_rate is not None and self._dirty_rate.looks_at_memory
         return self.under_way or self._incoming.uses_memory or measuring
 
     @property

@@ -109,10 +109,7 @@ class DirtyRate:
         self.status = new
 
     async def _run(self, measure: Callable[[], Coroutine[Any, Any, int]]) -> None:
-        try:
-            self.rate = await measure()
-        except (OSError, ValueError):  # memory that has gone meanwhile
-            self.rate = _NOTHING_SEEN
+        self.rate = await measure()
         self._step(Status.MEASURED)
 
     async def _count_written(self) -> int:
@@ -144,7 +141,10 @@ class DirtyRate:
         self.looks_at_memory = not self._abandoned
         try:
             for look in looks if self.looks_at_memory else ():
-                step(look)
+                try:
+                    step(look)
+                except (OSError, ValueError):  # memory that has gone meanwhile is not measured
+                    look.forget()
         finally:
             self.looks_at_memory = False
 
@@ -181,6 +181,9 @@ class _Look:
         now = map(self._sum, self._pages())
         self.changed = sum(one != other for one, other in zip(self._seen, now, strict=True))
 
+    def forget(self) -> None:
+        self.count = self.size = self.changed = 0
+
     def _pages(self) -> Iterator[int]:
         """The same ones each time: multiples of an odd constant, mixed, are as good as chance."""
         for number in range(self.count):
@@ -190,7 +193,8 @@ class _Look:
 
     def _sum(self, page: int) -> int:
         start = page << PAGE_BITS
+        data = self._block.view[start : start + PAGE_SIZE]
         # Who reads a hole through a shared mapping fills it.
         if next(self._block.data_extents(start, start + PAGE_SIZE), None) is None:
             return _ZEROS
-        return crc32(self._block.view[start : start + PAGE_SIZE])
+        return crc32(data)
