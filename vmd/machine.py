@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from vmd.announce import Announcements
-    from vmd.block.nodes import Nodes
+    from vmd.block.nodes import Node, Nodes
     from vmd.chardev.registry import Chardevs
     from vmd.clock import Clock
     from vmd.devices.host_cpu import HostCpu
@@ -358,6 +358,18 @@ class Machine:
         from vmd.block.nodes import Nodes
 
         return Nodes(self.open_file, lambda: self.runstate.state is not RunState.INMIGRATE)
+
+    def node_of(self, name: str) -> Node | None:
+        """What is in the drive of that name, else the node of that name."""
+        from vmd.devices import drives
+
+        return drives.node_of(self, name)
+
+    def named_media(self) -> list[tuple[str, Node]]:
+        """What is in each drive that has a name."""
+        from vmd.devices import drives
+
+        return drives.named_media(self)
 
     @cached_property
     def networks(self) -> Networks:

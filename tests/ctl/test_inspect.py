@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.ctl.looking import inspected, put, put_libvirt, vmdctl
+from tests.vmd.bitmap_stream_cases import SOUND as WITH_BITMAPS
 from tests.vmd.record_streams import SOURCES
 from tests.vmd.streams import MACHINES, kept
 from vmd.migration.carry import described_size
@@ -167,6 +168,25 @@ def test_a_stream_may_begin_at_an_offset(
     assert (told["offset"], told["end"]) == (1024, plain["end"] + 1024)
     assert told["ram"] == plain["ram"]
     assert told["devices"][0]["offset"] == plain["devices"][0]["offset"] + 1024
+
+
+def test_dirty_bitmaps_that_travel_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    state.write_bytes(WITH_BITMAPS)
+    told = inspected(capsys, state)["dirty-bitmaps"]
+    common = {"node": "n", "persistent": False}
+    assert told == [
+        {**common, "name": "b", "granularity": 65536, "enabled": True}
+        | {"dirty": 5 * 65536, "complete": True},
+        {**common, "name": "c", "granularity": 512, "enabled": False}
+        | {"dirty": 1024 * 512, "complete": False},
+    ]
+    said = vmdctl(capsys, "inspect", state)
+    assert "  n/b: 327680 bytes dirty, granularity 65536\n" in said.out
+    assert "  n/c: 524288 bytes dirty, granularity 512, disabled, not complete\n" in said.out
+    assert vmdctl(capsys, "verify", state).status == 0
 
 
 @pytest.mark.parametrize("kind", ["raw", "gzip", "bzip2", "xz", "sparse"])

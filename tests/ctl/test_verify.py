@@ -60,13 +60,14 @@ def test_it_gives_qemus_own_reasons(tmp_path: Path) -> None:
         if line["status"] != "failed" or "block" in name:
             continue
         path.write_bytes(data)
-        broken = looked_at(path, strict=True, machine="none").broken
+        found = looked_at(path, strict=True, machine="none")
+        broken = found.broken
         assert broken is not None
         assert f"load of migration failed: {broken.reason}" == line["error"], name
         first = line["lines"][:1]
         others = ("ramblock", "Size mismatch", "Illegal RAM offset", "Capability ", "UUID ")
         if first and not any(words in first[0] for words in others):
-            assert broken.lines[:1] == first, name
+            assert [*found.notices, *broken.lines][:1] == first, name
 
 
 def test_no_damage_is_too_much_for_inspecting_either(tmp_path: Path) -> None:

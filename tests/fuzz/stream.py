@@ -37,9 +37,11 @@ def check(data: bytes) -> None:
 
 
 def outcome(pieces: list[bytes], *, carry: bool) -> tuple[list[str], str, str]:
-    """What a receiver tells of the stream, how it ends, and a digest of its RAM."""
+    """What a receiver tells of the stream, how it ends, and a digest of its RAM and its bitmaps."""
+    from vmd.block.nodes import Node
     from vmd.ctl.survey import RUN_STATES, identity_of
     from vmd.memory import RamBlock, page_align
+    from vmd.migration.dirty_bitmaps_load import BitmapsLoader
     from vmd.migration.ram_load import RamLoader
     from vmd.migration.reader import Device, StreamReader
     from vmd.migration.sections import TIMER, globalstate_section
@@ -60,7 +62,11 @@ def outcome(pieces: list[bytes], *, carry: bool) -> tuple[list[str], str, str]:
         Device("timer", 0, TIMER),
         Device("globalstate", 0, globalstate_section(RUN_STATES)),
     ]
-    reader = StreamReader(local, ram, devices, (lambda head: True) if carry else None, spans=True)
+    node = Node("null-co", "n", {})
+    node.virtual_size = MOST_BLOCK
+    bitmaps = BitmapsLoader({"n": node}.get)
+    accept = (lambda head: True) if carry else None
+    reader = StreamReader(local, ram, devices, accept, spans=True, bitmaps=bitmaps)
     records: list[Record] = []
     end = "loaded"
     try:
@@ -72,7 +78,8 @@ def outcome(pieces: list[bytes], *, carry: bool) -> tuple[list[str], str, str]:
     except LoadError as error:
         records += reader.told()
         end = f"{error.lines} {error.errno} {reader.place}"
-    digest = sha1(b"".join(bytes(b.view[: b.size]) for b in ram.blocks)).hexdigest()
+    told = repr([(each.describe(), each.sha256()) for each in node.bitmaps]).encode()
+    digest = sha1(b"".join((told, *(bytes(b.view[: b.size]) for b in ram.blocks)))).hexdigest()
     for each in ram.blocks:
         each.close()
     return [repr(record) for record in records], end, digest
@@ -133,10 +140,12 @@ def small(data: bytes) -> bytes:
 @functools.cache
 def recorded() -> tuple[bytes, ...]:
     """Streams that real QEMU has written or judged."""
+    from tests.vmd.bitmap_stream_cases import cases
     from tests.vmd.streams import judged, kept
 
     names = ("base", "plain", "empty", "ignore-shared")
     made = [bytes.fromhex(line["stream"]) for line in judged() if "stream" in line]
+    made += cases().values()
     # Without the inside of a page there is room for more that is odd.
     return (*(kept(name) for name in names), small(kept("q35")), small(kept("devices")), *made)
 

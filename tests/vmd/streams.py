@@ -23,11 +23,13 @@ from vmd.migration.sections import (
     Configuration,
     globalstate_section,
 )
+from vmd.migration.source import LoadError
 from vmd.migration.stream import (
     CarriedSection,
     Configured,
     DeviceLoaded,
     DeviceState,
+    Notice,
     Record,
     SectionSeen,
 )
@@ -91,7 +93,7 @@ def read(
 ) -> Read:
     """Read a stream in pieces of `split` bytes, or cut at `cuts`, whose buffers are used again.
 
-    With `carry` unknown blocks and devices are kept.
+    With `carry` unknown blocks and devices are kept. A refusal tells what was noticed before it.
     """
     ram = RamLoader(
         blocks or [],
@@ -105,11 +107,16 @@ def read(
     reader = StreamReader(local, ram, devices, accept_all if carry else None)
     records: list[Record] = []
     at = [0, *cuts, len(data)] if cuts else [*range(0, len(data), split), len(data)]
-    for start, end in pairwise(at):
-        piece = bytearray(data[start:end])
-        records += reader.feed(piece)
-        piece[:] = bytes(len(piece))
-    return Read([*records, *reader.end()], ram.blocks)
+    try:
+        for start, end in pairwise(at):
+            piece = bytearray(data[start:end])
+            records += reader.feed(piece)
+            piece[:] = bytes(len(piece))
+        return Read([*records, *reader.end()], ram.blocks)
+    except LoadError as error:
+        noticed = [one for one in (*records, *reader.told()) if isinstance(one, Notice)]
+        error.lines[:0] = [one.line for one in noticed]
+        raise
 
 
 def _device(record: DeviceLoaded) -> DeviceState:

@@ -52,8 +52,20 @@ class Bits:
                 self._add(number, ((1 << high - low + 1) - 1) << low)
 
     def clear(self) -> None:
-        """Set none."""
+        """Have none set."""
         self._pieces = {}
+
+    def clear_from(self, first: int, last: int) -> None:
+        """Clear the bits from `first` to `last`, both of them included."""
+        for number in list(self._pieces):
+            low = max(first - number * PIECE, 0)
+            high = min(last - number * PIECE, PIECE - 1)
+            if low <= high:
+                mask = (1 << high - low + 1) - 1 << low
+                if piece := self._pieces[number] & ~mask:
+                    self._pieces[number] = piece
+                else:
+                    del self._pieces[number]
 
     def resize(self, length: int) -> None:
         """Have so many bits; those behind a smaller end are forgotten."""

@@ -13,6 +13,7 @@ from vmd.migration.stream import FOOTER, be32
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from vmd.ctl.bitmaps import CountedBitmap
     from vmd.ctl.files import StateFile
     from vmd.ctl.ram import CountedBlock
     from vmd.ctl.survey import Break, DeviceSection, Survey
@@ -65,6 +66,7 @@ def document(path: str, file: StateFile, found: Survey) -> dict[str, Any]:
             "sections": found.ram_sections,
             "blocks": [_block(block) for block in found.ram.blocks],
         },
+        "dirty-bitmaps": [_bitmap(bitmap) for bitmap in found.dirty_bitmaps.bitmaps],
         "commands": {
             COMMANDS.get(number, str(number)): count for number, count in found.commands.items()
         },
@@ -98,6 +100,18 @@ def _block(block: CountedBlock) -> dict[str, Any]:
     if block.mapped is not None:
         told |= {"bitmap-offset": block.mapped.bitmap, "pages-offset": block.mapped.pages}
     return told | block.count()._asdict()
+
+
+def _bitmap(bitmap: CountedBitmap) -> dict[str, Any]:
+    return {
+        "node": bitmap.node,
+        "name": bitmap.name,
+        "granularity": bitmap.granularity,
+        "enabled": bitmap.enabled,
+        "persistent": bitmap.persistent,
+        "dirty": bitmap.dirty * bitmap.granularity,
+        "complete": bitmap.complete,
+    }
 
 
 def _device(device: DeviceSection) -> dict[str, Any]:
@@ -153,6 +167,9 @@ def report(told: dict[str, Any]) -> Iterator[str]:
     yield from _about_file(told)
     yield from _about_source(told)
     yield from _about_ram(told["ram"])
+    if told["dirty-bitmaps"]:
+        yield "dirty bitmaps:"
+        yield from _about_bitmaps(told["dirty-bitmaps"])
     if told["commands"]:
         words = (f"{name}{f' x {n}' if n > 1 else ''}" for name, n in told["commands"].items())
         yield f"commands: {', '.join(words)}"
@@ -172,6 +189,15 @@ def report(told: dict[str, Any]) -> Iterator[str]:
         ]
         yield from _table(head, rows, left=(0, 4, 5))
     yield from told["notices"]
+
+
+def _about_bitmaps(bitmaps: list[dict[str, Any]]) -> Iterator[str]:
+    for bitmap in bitmaps:
+        words = [f"{bitmap['dirty']} bytes dirty", f"granularity {bitmap['granularity']}"]
+        words += [] if bitmap["enabled"] else ["disabled"]
+        words += ["persistent"] if bitmap["persistent"] else []
+        words += [] if bitmap["complete"] else ["not complete"]
+        yield f"  {bitmap['node']}/{bitmap['name']}: {', '.join(words)}"
 
 
 def _about_file(told: dict[str, Any]) -> Iterator[str]:

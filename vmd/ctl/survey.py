@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vmd.ctl.bitmaps import CountedBitmaps
 from vmd.ctl.fields import Misfit, decode
 from vmd.ctl.ram import CountedRam
 from vmd.migration.carry import Head
@@ -79,9 +80,10 @@ class Break(NamedTuple):
 class Survey:
     """What a state file tells."""
 
-    def __init__(self, ram: CountedRam) -> None:
+    def __init__(self, ram: CountedRam, bitmaps: CountedBitmaps) -> None:
         self.configuration: Configuration | None = None
         self.ram = ram
+        self.dirty_bitmaps = bitmaps
         self.ram_sections = 0
         self.devices: list[DeviceSection] = []
         self.commands: dict[int, int] = {}  # how often each was there
@@ -178,13 +180,16 @@ def survey(file: StateFile, *, strict: bool = False, machine: str | None = None)
     if machine is not None:
         local = local._replace(machine=machine)
     ram = CountedRam(local.capabilities, strict=strict)
-    result = Survey(ram)
+    bitmaps = CountedBitmaps()
+    result = Survey(ram, bitmaps)
     devices = _judged(local.machine) if strict else []
 
     def accept(head: Head) -> bool:
         return not strict or local.machine != "none"
 
-    reader = StreamReader(local, ram, devices, accept, base=file.offset, spans=not strict)
+    reader = StreamReader(
+        local, ram, devices, accept, base=file.offset, spans=not strict, bitmaps=bitmaps
+    )
     try:
         while not reader.done:
             for record in reader.feed(buffer[:filled]) if filled else reader.end():
@@ -196,8 +201,8 @@ def survey(file: StateFile, *, strict: bool = False, machine: str | None = None)
     except LoadError as error:
         found = file.look_at(reader.place.item, FOUND)
         result.broken = Break(reader.place, error.lines, error.strerror, found)
-        if not strict:
-            for record in (*reader.told(), *reader.carried):
+        for record in (*reader.told(), *reader.carried):
+            if not strict or isinstance(record, Notice):
                 result.take(record)
     else:
         result.end = reader.position

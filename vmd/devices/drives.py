@@ -202,6 +202,12 @@ def node_of(machine: Machine, name: str) -> Node | None:
     return medium(machine, name) or machine.nodes.by_name.get(name)
 
 
+def named_media(machine: Machine) -> list[tuple[str, Node]]:
+    """What is in each drive that has a name."""
+    found = ((name, medium(machine, name)) for name in machine.devices.reserved)
+    return [(name, node) for name, node in found if node is not None]
+
+
 def find(machine: Machine, name: str | None, identifier: str | None) -> Drive:
     """The drive of that name, or of the device with that id or path: one of both is None."""
     if (name is None) == (identifier is None):

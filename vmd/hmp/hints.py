@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import qapi
 from monitor.completion import files
 from vmd.hmp.info import on_off
-from vmd.migration.parameters import BANDWIDTH, CHOICE, PARAMETERS, SWITCH
+from vmd.migration.parameters import BANDWIDTH, CHOICE, MAPPING, PARAMETERS, SWITCH
 from vmd.qmp import migration, qom
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ MIB = 1 << 20
 def parameter_value(machine: Machine, words: Sequence[str]) -> Iterable[str]:
     """All values of a choice; of anything else the present one, to be changed."""
     row = PARAMETERS.get(words[0])
-    if row is None:
+    if row is None or row.kind == MAPPING:
         return ()
     if row.kind == SWITCH:
         return ("off", "on")

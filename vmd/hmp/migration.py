@@ -15,6 +15,7 @@ from vmd.migration.controller import Asker
 from vmd.migration.parameters import (
     BANDWIDTH,
     CAPABILITIES,
+    MAPPING,
     NUMBER,
     PARAMETERS,
     SIZE,
@@ -96,6 +97,8 @@ def _typed(name: str, text: str) -> object:
         if error is not None or size > INT64_MAX:
             raise QmpError(f"Invalid size {text}")
         return size
+    if kind == MAPPING:
+        raise QmpError(f"The {name} parameter can only be set through QMP")
     if kind == SMALL:
         return parse_uint8(name, text)
     if kind == SWITCH:
@@ -119,8 +122,21 @@ def info_migrate_capabilities(machine: Machine, hmp: Hmp) -> None:
 def info_migrate_parameters(machine: Machine, hmp: Hmp) -> None:
     values = migration.query_migrate_parameters(machine)
     for name, row in PARAMETERS.items():
+        if row.kind == MAPPING:
+            _print_mapping(values.get(name), hmp)
+            continue
         value = on_off(values[name]) if row.kind == SWITCH else values[name]
         hmp.print(f"{name}: {value}{row.unit}\n")
+
+
+def _print_mapping(mapping: Any, hmp: Hmp) -> None:
+    if mapping is None:
+        return
+    hmp.print("block-bitmap-mapping:\n")
+    for node in mapping:
+        hmp.print(f"  '{node['node-name']}' -> '{node['alias']}'\n")
+        for bitmap in node["bitmaps"]:
+            hmp.print(f"    '{bitmap['name']}' -> '{bitmap['alias']}'\n")
 
 
 def info_migrate(machine: Machine, hmp: Hmp) -> None:

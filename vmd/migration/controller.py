@@ -22,6 +22,7 @@ from vmd.runstate import RunState
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from vmd.migration.dirty_bitmaps import BitmapsSaver
     from vmd.migration.dirty_rate import DirtyRate
     from vmd.migration.outgoing import Outgoing
     from vmd.migration.stream import CarriedSection
@@ -52,6 +53,7 @@ class Migration:
         self._carried: list[CarriedSection] = []
         self._outgoing: Outgoing | None = None
         self._dirty_rate: DirtyRate | None = None
+        self._bitmaps_saver: BitmapsSaver | None = None
         self._incoming = Incoming(vm, self.options, self._carried, self._announce)
         self._may_come_in = incoming
         self._nobody = Asker(None, vm.report)
@@ -75,9 +77,22 @@ class Migration:
         from vmd.migration.outgoing import Outgoing
 
         self._outgoing = outgoing = Outgoing(
-            self._vm, self.options, self._carried, self._announce, self._announce_pass
+            self._vm,
+            self.options,
+            self._carried,
+            self._announce,
+            self._announce_pass,
+            self._bitmaps() if self.options.is_on("dirty-bitmaps") else None,
         )
         outgoing.start(lambda: open_outgoing(self._vm, target, asker or self._nobody))
+
+    def _bitmaps(self) -> BitmapsSaver:
+        from vmd.migration.dirty_bitmaps import BitmapsSaver
+        from vmd.migration.save import ram_id
+
+        if self._bitmaps_saver is None:
+            self._bitmaps_saver = BitmapsSaver(self._vm, self.options, ram_id(self._vm) + 1)
+        return self._bitmaps_saver
 
     def _check_transport(self, target: Mapping[str, object]) -> None:
         if self.options.is_on("mapped-ram") and target["transport"] != "file":
@@ -94,6 +109,9 @@ class Migration:
         if state is RunState.POSTMIGRATE:
             raise QmpError("Can't migrate the vm that was paused due to previous migration")
         self._vm.blockers.check(self.options.mode)
+        if self.options.is_cpr and self.options.is_on("dirty-bitmaps"):
+            # They could be sent behind the switch-over.
+            raise QmpError("Cannot use postcopy with CPR")
 
     def expect_incoming(self) -> None:
         """There will be a `migrate_incoming`: what it needs may be made ready beside the loop."""

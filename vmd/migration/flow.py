@@ -114,14 +114,16 @@ class RamFlow:
         stats.normal = saver.normal
         stats.remaining = saver.pending
 
-    def measure(self, *, limited: bool = False) -> None:
-        """Look whether the window is over. `limited`: its bytes were used up."""
+    def measure(self, *, limited: bool = False, idle: bool = False) -> None:
+        """Look whether the window is over. `limited`: its bytes were used up; `idle`: all that
+        waits can only be sent at the end."""
         # A stopped guest's RAM is swept by QEMU at its limit, or within its first window: a host
         # that is slower than that shall not make another course of events.
         live = self._vm.runstate.state is RunState.RUNNING
-        if not (limited or live or self.window.budget() == NO_LIMIT):
+        if not (limited or live or idle or self.window.budget() == NO_LIMIT):
             return
-        self.window.measure(derive=limited or live, left_at_sync=self._dirt.left_at_sync)
+        derive = limited or live or idle
+        self.window.measure(derive=derive, left_at_sync=self._dirt.left_at_sync, idle=idle)
 
     async def run(self, worker: Worker, call: Callable[[], None]) -> None:
         """Have the worker do one step with RAM, and take over its figures."""

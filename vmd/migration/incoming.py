@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Protocol
 
+    from vmd.migration.dirty_bitmaps_load import BitmapsLoader
     from vmd.migration.load import Arrival
     from vmd.migration.load import Channel as Bytes
     from vmd.migration.parameters import MigrationOptions
@@ -72,6 +73,7 @@ class Incoming:
         self._door: Door | None = None
         self._channel: Channel | None = None
         self._answers: Answers | None = None
+        self._bitmaps: BitmapsLoader | None = None
         self._task: asyncio.Task[None] | None = None
 
     def prepare(self) -> None:
@@ -174,9 +176,14 @@ class Incoming:
 
     def _load(self, channel: Channel, answers: Answers) -> Arrival:
         # In the worker, and not before a stream comes: it brings numpy.
+        from vmd.migration.dirty_bitmaps_load import BitmapsLoader
         from vmd.migration.load import load
 
-        return load(self._vm, self._options, channel, answers)
+        vm, options = self._vm, self._options
+        self._bitmaps = bitmaps = BitmapsLoader(
+            vm.node_of, lambda name: vm.nodes.by_name.get(name), lambda: options.bitmap_mapping
+        )
+        return load(vm, options, channel, answers, bitmaps)
 
     def _arrive(self, arrival: Arrival) -> None:
         """Everything is here: the machine takes the state that its source had."""
@@ -189,6 +196,8 @@ class Incoming:
         vm.runstate.was_suspended = arrival.was_suspended
         vm.guest.adopt()
         vm.arrived(self._options.parameters)
+        if self._bitmaps is not None:
+            self._bitmaps.begin()
         # The word comes before the deed: a source that cannot hear it takes its guest back.
         heard = self._answers is None or self._answers.shut(failed=False)
         if arrival.runstate not in LIVE:
@@ -209,6 +218,8 @@ class Incoming:
 
     def _fail(self, lines: list[str], reason: str) -> None:
         self.error = f"load of migration failed: {reason}"
+        if self._bitmaps is not None:
+            self._bitmaps.give_up()
         self._end(MigrationStatus.FAILED)
         for line in lines:
             self._vm.report(line)

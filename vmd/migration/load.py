@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vmd.migration.carry import Head
     from vmd.migration.parameters import MigrationOptions
     from vmd.migration.ram_in_place import InPlace
+    from vmd.migration.reader import BitmapsSection
     from vmd.migration.return_path import Answers
     from vmd.migration.stream import Record
     from vmd.migration.vm import Vm
@@ -78,7 +79,11 @@ class Arrival(NamedTuple):
 
 
 def load(
-    vm: Vm, options: MigrationOptions, channel: Channel, answers: Answers | None = None
+    vm: Vm,
+    options: MigrationOptions,
+    channel: Channel,
+    answers: Answers | None = None,
+    bitmaps: BitmapsSection | None = None,
 ) -> Arrival:
     """Read the stream to its end into the machine's RAM; LoadError if it is refused.
 
@@ -103,7 +108,9 @@ def load(
         return vm.board.carries_devices
 
     base = file.origin if file is not None else 0
-    reader = StreamReader(identity(vm, options), ram, devices, accept, base=base, places=ram)
+    reader = StreamReader(
+        identity(vm, options), ram, devices, accept, base=base, places=ram, bitmaps=bitmaps
+    )
     records = _read_all(reader, channel, file, answers)
     return _summarize(records, ram.made)
 

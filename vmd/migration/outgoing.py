@@ -27,6 +27,7 @@ from vmd.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from vmd.migration.dirty_bitmaps import BitmapsSaver
     from vmd.migration.flow import Channel
     from vmd.migration.parameters import MigrationOptions
     from vmd.migration.stream import CarriedSection
@@ -47,10 +48,12 @@ class Outgoing:
         carried: list[CarriedSection],
         announce: Callable[[MigrationStatus], None],
         announce_pass: Callable[[int], None],
+        bitmaps: BitmapsSaver | None = None,
     ) -> None:
         self._vm = vm
         self._options = options
         self._carried = carried
+        self._bitmaps = bitmaps
         self._course = Course(announce, announce_pass)
         self.stats, self.xbzrle = self._course.stats, self._course.xbzrle
         self._handover = Handover(vm)
@@ -202,6 +205,7 @@ class Outgoing:
             self._handover,
             channel,
             self._worker,
+            self._bitmaps,
         )
         try:
             failure = await self._send(sending, channel)

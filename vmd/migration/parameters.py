@@ -7,13 +7,15 @@ from migration/options.c.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from qapi.error import QmpError
 from vmd.memory import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from vmd.migration.bitmap_mapping import Mapping as BitmapMapping
 
 CAPABILITIES = (
     "xbzrle",
@@ -24,6 +26,7 @@ CAPABILITIES = (
     "release-ram",
     "return-path",
     "pause-before-switchover",
+    "dirty-bitmaps",
     "late-block-activate",
     "x-ignore-shared",
     "validate-uuid",
@@ -66,6 +69,7 @@ NUMBER = "uint64"  # the same as a size, but for `-global`, which takes no suffi
 SMALL = "uint8"
 SWITCH = "bool"
 CHOICE = "enum"
+MAPPING = "mapping"  # a list, which only QMP can tell
 
 
 class Parameter(NamedTuple):
@@ -109,6 +113,7 @@ PARAMETERS: dict[str, Parameter] = {
         ),
         Parameter("zero-page-detection", "multifd", CHOICE),
         Parameter("xbzrle-cache-size", 64 << 20, SIZE, " bytes", _power_of_two),
+        Parameter("block-bitmap-mapping", None, MAPPING),
         Parameter(
             "x-vcpu-dirty-limit-period",
             1000,
@@ -127,13 +132,10 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter("direct-io", False, SWITCH),
     )
 }
-"""In the order of `info migrate_parameters`."""
+"""In the order of `info migrate_parameters`. What is None has not been set."""
 
-
-CHECKED_LAST = (
-    *("announce-initial", "announce-max", "announce-rounds", "announce-step"),
-    *("x-vcpu-dirty-limit-period", "vcpu-dirty-limit"),
-)
+CHECKED_LATER = ("announce-initial", "announce-max", "announce-rounds", "announce-step")
+CHECKED_LAST = ("x-vcpu-dirty-limit-period", "vcpu-dirty-limit")
 
 
 class MigrationOptions:
@@ -176,14 +178,25 @@ class MigrationOptions:
     def set_parameters(self, changes: Mapping[str, object]) -> None:
         """Apply all changes or none; QmpError names the first value out of range."""
         wanted = {**self.parameters, **changes}
-        _check(wanted, [name for name in PARAMETERS if name not in CHECKED_LAST])
+        later = (*CHECKED_LATER, *CHECKED_LAST)
+        _check(wanted, [name for name in PARAMETERS if name not in later])
         if not _number(wanted, "cpu-throttle-initial") <= _number(wanted, "max-cpu-throttle") <= 99:
             raise QmpError(
                 "Parameter 'max_cpu_throttle' expects an integer in the range of"
                 " cpu_throttle_initial to 99"
             )
+        _check(wanted, CHECKED_LATER)
+        if "block-bitmap-mapping" in changes:
+            _check_mapping(changes["block-bitmap-mapping"])
         _check(wanted, CHECKED_LAST)
         self.parameters = wanted
+
+    @property
+    def bitmap_mapping(self) -> BitmapMapping | None:
+        """The parameter block-bitmap-mapping; None where dirty bitmaps keep their names."""
+        mapping: BitmapMapping | None
+        mapping = cast("Any", self.parameters["block-bitmap-mapping"])
+        return mapping
 
     def number(self, name: str) -> int:
         """The value of an integer parameter."""
@@ -208,6 +221,13 @@ def _check(values: Mapping[str, object], names: Iterable[str]) -> None:
             # QEMU says names as its C does, but for the experimental ones.
             shown = name if name.startswith("x-") else name.replace("-", "_")
             raise QmpError(f"Parameter '{shown}' {complaint}")
+
+
+def _check_mapping(mapping: Any) -> None:
+    from vmd.migration.bitmap_mapping import complaint
+
+    if (text := complaint(mapping)) is not None:
+        raise QmpError(f"Invalid mapping given for block-bitmap-mapping: {text}")
 
 
 def _number(values: Mapping[str, object], name: str) -> int:

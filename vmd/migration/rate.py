@@ -65,20 +65,23 @@ class RateWindow:
             return WINDOW_NS
         return max(WINDOW_NS, min(self.bytes, LARGEST_RECORD) * 1_000_000_000 // limit)
 
-    def measure(self, *, derive: bool, left_at_sync: int) -> None:
+    def measure(self, *, derive: bool, left_at_sync: int, idle: bool = False) -> None:
         """If the window has passed: take its rates into the statistics, and begin anew.
 
         With `derive` the threshold follows. `left_at_sync`: bytes that waited after the last
-        bitmap sync.
+        bitmap sync. `idle`: there was nothing to send; QEMU fills such a window with sections
+        that say nothing, here what is allowed counts as sent.
         """
         now = self._clock.now_ns()
         if now - self._began_ns < self._length_ns():
             return
         elapsed_ms = (now - self._began_ns) / MS
         expected = self._options.number("avail-switchover-bandwidth") / 1000
+        possible = (self._options.number("max-bandwidth") or NO_LIMIT) / 1000
+        likely = expected or (possible if idle else self.bytes / elapsed_ms)
         expected = expected or self.bytes / elapsed_ms
         if derive:
-            self.threshold = int(expected * self._options.number("downtime-limit"))
+            self.threshold = int(likely * self._options.number("downtime-limit"))
         stats = self._stats
         stats.mbps = self.bytes * 8 / (elapsed_ms / 1000) / 1_000_000
         stats.pages_per_second = int(self.pages / (elapsed_ms / 1000))

@@ -17,6 +17,9 @@ from vmd.migration import stream
 from vmd.migration.carrier import Carrier
 from vmd.migration.carry import MOST_DESCRIPTION, Head
 from vmd.migration.commands import check_command, check_length
+from vmd.migration.dirty_bitmaps import IDSTR as BITMAPS
+from vmd.migration.dirty_bitmaps import VERSION as BITMAPS_VERSION
+from vmd.migration.dirty_bitmaps_load import BitmapsLoader
 from vmd.migration.framing import take_footer, take_head, until_footer
 from vmd.migration.ram import IDSTR as RAM
 from vmd.migration.ram import SECTION_VERSION as RAM_VERSION
@@ -39,6 +42,13 @@ if TYPE_CHECKING:
 
         def load(self, source: Source, version: int) -> Parse[None]: ...
         def give_up(self) -> None: ...
+
+    class BitmapsSection(Protocol):
+        """Who reads the payloads of `dirty-bitmap`; `warn` is given him to say what is odd."""
+
+        warn: Callable[[str], object]
+
+        def load(self, source: Source, version: int) -> Parse[None]: ...
 
     class Places(Protocol):
         """Who knows where the next bytes will go. `vmd.migration.ram_load.RamLoader` does."""
@@ -79,15 +89,6 @@ class _Handler:
         self.version_seen = 0
 
 
-def _load_dirty_bitmaps(source: Source, version: int) -> Parse[None]:
-    """The section of a source that has the capability but no bitmap."""
-    flags = yield from source.byte()
-    if source.failed:
-        raise io_error()
-    if flags != 1:
-        raise invalid("Error: block device name is not set", "Unable to read node alias string")
-
-
 class StreamReader:
     """One incoming stream.
 
@@ -95,7 +96,7 @@ class StreamReader:
     are understood, in the order of their registration. Of any other device section `accept`
     says whether it is carried; without it (or if it says no) the stream is refused. `base` is the
     stream's offset in its file. With `spans` it is told where each section stands. With `places`
-    (the same as `ram`) bytes may be read `in_place`.
+    (the same as `ram`) bytes may be read `in_place`. Without `bitmaps` dirty bitmaps find no node.
 
     After a LoadError the reader is of no use any more.
     """
@@ -110,6 +111,7 @@ class StreamReader:
         base: int = 0,
         spans: bool = False,
         places: Places | None = None,
+        bitmaps: BitmapsSection | None = None,
     ) -> None:
         self.return_path = False  # the source has opened one
         self.done = False
@@ -120,9 +122,11 @@ class StreamReader:
         handlers = [
             _Handler(d.idstr, d.instance_id, d.state.version, d.state.decode) for d in devices
         ]
+        bitmaps = bitmaps or BitmapsLoader()
+        bitmaps.warn = self._notice
         handlers[1:1] = [
             _Handler(RAM, 0, RAM_VERSION, ram.load),
-            _Handler("dirty-bitmap", 0, 1, _load_dirty_bitmaps),
+            _Handler(BITMAPS, 0, BITMAPS_VERSION, bitmaps.load),
         ]
         self._handlers = handlers
         self._source = self._reading = Source(base=base)

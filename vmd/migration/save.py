@@ -118,6 +118,11 @@ def open_return_path() -> bytes:
     return stream.command(stream.OPEN_RETURN_PATH) + ping
 
 
+def advise_postcopy() -> bytes:
+    """What stands there when bitmaps travel: they might be sent behind the switch-over."""
+    return stream.command(stream.POSTCOPY_ADVISE)
+
+
 def switchover_start() -> bytes:
     """The command that stands between RAM and the devices."""
     return stream.command(stream.SWITCHOVER_START)

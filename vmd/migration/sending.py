@@ -22,6 +22,7 @@ from vmd.runstate import RunState
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from vmd.migration.dirty_bitmaps import BitmapsSaver
     from vmd.migration.flow import Channel
     from vmd.migration.handover import Handover
     from vmd.migration.parameters import MigrationOptions
@@ -85,6 +86,7 @@ class Sending:
         handover: Handover,
         channel: Channel,
         worker: Worker,
+        bitmaps: BitmapsSaver | None,
     ) -> None:
         self._vm = vm
         self._options = options
@@ -93,6 +95,7 @@ class Sending:
         self._handover = handover
         self._channel = channel
         self._worker = worker
+        self._bitmaps = bitmaps
         self._return_path: ReturnPath | None = None
         self._saver: Saver | None = None
         self._flow: RamFlow | None = None
@@ -111,6 +114,8 @@ class Sending:
             self._saver.close()
         if self._flow is not None:
             self._flow.release()
+        if self._bitmaps is not None:
+            self._bitmaps.release()
 
     @property
     def error(self) -> str | None:
@@ -130,19 +135,24 @@ class Sending:
     async def _setup(self) -> RamFlow:
         channel = self._channel
         opening = self._open_return_path()
+        trouble = bitmaps = None
+        try:
+            opening, bitmaps = self._advise(opening)
+        except QmpError as error:  # QEMU notices when all is set up
+            trouble = error
 
-        def set_up() -> tuple[Saver, bool]:
+        def set_up() -> tuple[Saver, QmpError | None]:
             self._saver = saver = make_saver(self._vm, self._options, self._course.xbzrle)
             head = save.head(self._vm, self._options) + opening
-            early = save.early(self._vm, self._carried)
+            early = (bitmaps or b"") + save.early(self._vm, self._carried)
             try:
                 saver.start(channel, head, early)
             except QmpError:
-                return saver, False  # QEMU notices when all is set up
-            return saver, True
+                return saver, QmpError(BROKEN_SETUP)
+            return saver, trouble
 
         try:
-            saver, good = await self._worker.run(set_up)
+            saver, trouble = await self._worker.run(set_up)
         except QmpError:  # this too QEMU notices late
             self._course.check_cancel()
             self._course.step(MigrationStatus.ACTIVE)
@@ -157,17 +167,32 @@ class Sending:
         flow.window.begin()
         self._course.stats.setup_time_ms = (self._vm.clock.now_ns() - self._course.started_ns) // MS
         self._course.step(MigrationStatus.ACTIVE)
-        if not good:
-            raise QmpError(BROKEN_SETUP)
+        if trouble is not None:
+            raise trouble
         return flow
+
+    def _advise(self, opening: bytes) -> tuple[bytes, bytes]:
+        """What stands before RAM's section and what behind it for bitmaps that travel."""
+        if self._bitmaps is None:
+            return opening, b""
+        opening += save.advise_postcopy()
+        if not self._bitmaps.is_active:
+            return opening, b""
+        self._bitmaps.choose()
+        return opening, self._bitmaps.start()
+
+    @property
+    def _bits_pending(self) -> int:
+        return self._bitmaps.pending if self._bitmaps is not None else 0
 
     async def _iterate(self, flow: RamFlow) -> None:
         """Rounds until what is left fits into the downtime limit."""
         window = flow.window
         while True:
-            pending = flow.pending
+            bits = self._bits_pending
+            pending = flow.pending + bits
             if pending < window.threshold or flow.wants_sync():
-                pending = self._sync(flow)
+                pending = self._sync(flow) + bits
             if pending == 0 or pending < window.threshold:
                 if self._may_switch_over():
                     return
@@ -175,8 +200,13 @@ class Sending:
                     await self._pause(window.left_ns(), self._news())
             budget = window.budget()
             before = window.bytes
-            await flow.run(self._worker, partial(flow.write, budget))
-            flow.measure()
+            await flow.run(self._worker, partial(self._write_round, flow, budget))
+            if bits and not flow.pending:
+                # Bits wait for the guest to stop; a window must pass to say that it may.
+                await self._pause(window.left_ns(), self._news())
+                flow.measure(idle=True)
+            else:
+                flow.measure()
             # Who has used up the window waits for its end, even if the limit is lifted meanwhile.
             used_up = window.bytes - before >= budget
             while used_up or window.budget() == 0:
@@ -184,6 +214,12 @@ class Sending:
                 flow.measure(limited=True)
                 used_up = False
             self._course.check_cancel()
+
+    def _write_round(self, flow: RamFlow, budget: int) -> None:
+        flow.write(budget)
+        stands = self._vm.runstate.state is not RunState.RUNNING
+        if self._bitmaps is not None and self._bitmaps.is_active and stands:
+            self._channel.write([self._bitmaps.part()])
 
     async def _complete(self, flow: RamFlow) -> None:
         channel = self._channel
@@ -208,6 +244,8 @@ class Sending:
             flow.write_last()
             if not flow.pending:
                 flow.write_end()
+                if self._bitmaps is not None and self._bitmaps.is_active:
+                    self._bitmaps.write_end(channel)
                 self.loadable_at = channel.written + sum(map(len, tail.up_to_eof))
                 channel.write([*tail.up_to_eof, *tail.description])
                 channel.finish()

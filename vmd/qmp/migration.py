@@ -78,7 +78,8 @@ def migrate_set_parameters(machine: Machine, **parameters: object) -> None:
 
 
 def query_migrate_parameters(machine: Machine) -> dict[str, object]:
-    return dict(machine.migration.options.parameters)
+    parameters = machine.migration.options.parameters
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def query_migrate(machine: Machine) -> dict[str, object]:
