@@ -151,14 +151,14 @@ def images(stage: Stage) -> None:
     qcow2(stage.file("c.qcow2"), 8 * MIB, "a.img")
 
 
-FEWER_CHOICES = ("dump-guest-memory", "netdev_add", "info mtree")
-"""Commands that say what may be chosen, of which vmd has less than QEMU."""
+FEWER_CHOICES = ("dump-guest-memory ", "netdev_add ", "info mtree ", "[,readonly=on|off]")
+"""Commands that say what may be chosen, of which vmd has less than QEMU; the last is drive_add's
+last row."""
 
 
 def explained(rows: list[str]) -> list[str]:
     """Of a help screen what stands before each explanation, which is in a program's own words."""
     entries = [row.partition(" -- ")[0] for row in rows if " -- " in row]
     return [
-        next((name for name in FEWER_CHOICES if entry.startswith(f"{name} ")), entry)
-        for entry in entries
+        next((name for name in FEWER_CHOICES if entry.startswith(name)), entry) for entry in entries
     ]

@@ -12,8 +12,6 @@ from vmd.block.describe import counters, node_info, node_stats
 from vmd.devices import values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from vmd.block.nodes import Node
     from vmd.devices.bus import Device
     from vmd.devices.throttle import Group
@@ -27,11 +25,18 @@ _CYLINDER, _MOST_CYLINDERS, _OF_A_BIOS = 16 * 63 * 512, 16383, 1024
 class Drive:
     """What a device sees of its medium; `node` is None where there is none."""
 
-    __slots__ = ("device", "group", "name", "node", "tray_open", "writeback")
+    __slots__ = (
+        *("device", "group", "name", "node", "number", "tells_errors", "tray_open"),
+        "writeback",
+    )
     works = True
 
-    def __init__(self, device: Device, *, name: str = "", writeback: bool = True) -> None:
+    def __init__(
+        self, device: Device, number: int, *, name: str = "", writeback: bool = True
+    ) -> None:
         self.device = device
+        self.number = number
+        self.tells_errors = True
         self.name = name  # given by -drive
         self.node: Node | None = None
         self.tray_open = False
@@ -76,19 +81,22 @@ class Drive:
 def attach(machine: Machine, device: Device, name: str) -> None:
     """Make a node the device's medium; QmpError if it is not there, or another's."""
     reserved = machine.devices.reserved.get(name)
-    if reserved is not None:
+    if reserved is not None and not reserved.deleted:
         _claim(machine, device, reserved)
         return
     node = machine.nodes.by_name.get(name)
     if node is None:
         raise values.not_there(device.type, "drive", name)
-    device.drive = drive = Drive(device)
+    device.drive = drive = Drive(device, machine.devices.number_drive())
     take(drive, node)
     device.releases.append(lambda: let_go(machine, drive))
 
 
 class Reserved:
-    """A drive of `-drive`: it has a name and a medium before a device takes it."""
+    """A drive of `-drive`: it has a name and a medium before a device takes it.
+
+    A `deleted` one has only its place and its name left, until its device goes.
+    """
 
     read_only = False
     shares_writes = False
@@ -97,10 +105,21 @@ class Reserved:
     works = False
     qdev = ""
 
-    def __init__(self, name: str, node: Node | None, writeback: bool) -> None:
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        node: Node | None,
+        place: tuple[str, int, int],
+        *,
+        writeback: bool,
+    ) -> None:
+        self.number = number
         self.name = name
         self.node = node
+        self.place = place
         self.writeback = writeback
+        self.deleted = False
         self.drive: Drive | None = None
         if node is not None:
             node.gain(self)
@@ -112,7 +131,7 @@ def _claim(machine: Machine, device: Device, reserved: Reserved) -> None:
         raise QmpError(f"Drive '{reserved.name}' is already in use by another device")
     if reserved.node is None and not device.type.name.endswith(("-cd", "floppy")):
         raise QmpError("Device needs media, but drive is empty")
-    drive = Drive(device, name=reserved.name, writeback=reserved.writeback)
+    drive = Drive(device, reserved.number, name=reserved.name, writeback=reserved.writeback)
     device.drive = reserved.drive = drive
     if reserved.node is not None:
         reserved.node.lose(reserved)
@@ -135,7 +154,7 @@ def _claim(machine: Machine, device: Device, reserved: Reserved) -> None:
 def equip(machine: Machine, device: Device) -> None:
     """A drive that was given no medium has an empty tray."""
     if device.drive is None and device.type.name.startswith(_DISKS):
-        device.drive = drive = Drive(device)
+        device.drive = drive = Drive(device, machine.devices.number_drive())
         device.releases.append(lambda: let_go(machine, drive))
 
 
@@ -155,6 +174,27 @@ def _guess_geometry(device: Device, size: int) -> None:
     device.values |= {"cyls": cylinders, "bios-chs-trans": translation}
 
 
+def delete(machine: Machine, name: str) -> None:
+    """Take a named drive away, also from the device that has it; QmpError if there is none."""
+    reserved = machine.devices.reserved.get(name)
+    if reserved is None or reserved.deleted:
+        raise QmpError(f"Device '{name}' not found", DEVICE_NOT_FOUND)
+    if reserved.drive is not None:
+        reserved.deleted = True
+        reserved.drive.name = ""
+        reserved.drive.tells_errors = False
+        let_go(machine, reserved.drive)
+        return
+    del machine.devices.reserved[name]
+    if reserved.node is not None:
+        reserved.node.lose(reserved)
+        machine.nodes.release(reserved.node)
+
+
+def _named(machine: Machine) -> list[Reserved]:
+    return [drive for drive in machine.devices.reserved.values() if not drive.deleted]
+
+
 def let_go(machine: Machine, drive: Drive) -> None:
     """Leave a drive without a medium."""
     node, drive.node = drive.node, None
@@ -164,35 +204,42 @@ def let_go(machine: Machine, drive: Drive) -> None:
         machine.nodes.release(node)
 
 
-def of(machine: Machine) -> Iterator[Drive]:
-    """All drives that devices have: those with a name first, then as they were plugged."""
-    for reserved in machine.devices.reserved.values():
-        if reserved.drive is not None:
-            yield reserved.drive
-    for device in machine.devices.plugged():
-        if device.drive is not None and not device.drive.name:
-            yield device.drive
+def of(machine: Machine) -> list[Drive]:
+    """All drives that devices have, in the order in which they were made."""
+    plugged = (device.drive for device in machine.devices.plugged())
+    return sorted((drive for drive in plugged if drive is not None), key=_age)
+
+
+def _everything(machine: Machine) -> list[Drive | Reserved]:
+    """Those too that no device has taken."""
+    waiting = [reserved for reserved in _named(machine) if reserved.drive is None]
+    return sorted([*waiting, *of(machine)], key=_age)
+
+
+def _age(drive: Drive | Reserved) -> int:
+    return drive.number
 
 
 def described(machine: Machine) -> list[dict[str, Any]]:
     """The schema's BlockInfo of all drives, also of those that no device has taken."""
-    found = []
-    for reserved in machine.devices.reserved.values():
-        if reserved.drive is not None:
-            found.append(describe(reserved.drive))
-        else:
-            told: dict[str, Any] = {"device": reserved.name, "type": "unknown"}
-            told |= {"removable": True, "locked": False}
-            if reserved.node is not None:
-                told["inserted"] = node_info(reserved.node, writeback=reserved.writeback)
-            found.append(told)
-    return found + [describe(drive) for drive in of(machine) if not drive.name]
+    return [
+        describe(drive) if isinstance(drive, Drive) else _described_waiting(drive)
+        for drive in _everything(machine)
+    ]
+
+
+def _described_waiting(reserved: Reserved) -> dict[str, Any]:
+    told: dict[str, Any] = {"device": reserved.name, "type": "unknown"}
+    told |= {"removable": True, "locked": False}
+    if reserved.node is not None:
+        told["inserted"] = node_info(reserved.node, writeback=reserved.writeback)
+    return told
 
 
 def medium(machine: Machine, name: str) -> Node | None:
     """What is in the drive of that name, also in one that no device has taken."""
     found = machine.devices.reserved.get(name)
-    if found is None:
+    if found is None or found.deleted:
         return None
     return found.node if found.drive is None else found.drive.node
 
@@ -245,7 +292,7 @@ def describe(drive: Drive) -> dict[str, Any]:
         "locked": False,
         "qdev": drive.qdev,
     }
-    if drive.device.type.name != "floppy":
+    if drive.tells_errors and drive.device.type.name != "floppy":
         told["io-status"] = "ok"
     if drive.has_tray:
         told["tray_open"] = drive.tray_open
@@ -258,10 +305,9 @@ def describe(drive: Drive) -> dict[str, Any]:
 
 def all_stats(machine: Machine) -> list[dict[str, Any]]:
     """The schema's BlockStats of all drives, also of those that no device has taken."""
-    waiting = [reserved for reserved in machine.devices.reserved.values() if reserved.drive is None]
     return [
-        *(_stats(reserved.name, None, reserved.node) for reserved in waiting),
-        *(_stats(drive.name, drive.qdev, drive.node) for drive in of(machine)),
+        _stats(drive.name, drive.qdev if isinstance(drive, Drive) else None, drive.node)
+        for drive in _everything(machine)
     ]
 
 

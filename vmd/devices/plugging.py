@@ -50,6 +50,7 @@ class Devices:
         self._anonymous_count = 0
         self.balloon: Balloon | None = None
         self.reserved: dict[str, Reserved] = {}
+        self._drive_count = 0
         self.used_globals: set[tuple[str, str, str]] = set()
         self.lost_ticks = "delay"  # what becomes of them under KVM
         from vmd.devices.chipset import add_board_devices
@@ -59,6 +60,11 @@ class Devices:
             from vmd.devices.chipset import judge_timer_of_kvm
 
             judge_timer_of_kvm(self)
+
+    def number_drive(self) -> int:
+        """The number of a drive that is made now."""
+        self._drive_count += 1
+        return self._drive_count
 
     def all(self) -> Iterator[Device]:
         """Every device, in the order of the tree."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from monitor.hmp import Hmp
     from vmd.machine import Machine
+    from vmd.options import Options
 
 _LIMITS = (
     *("bps", "bps_rd", "bps_wr", "bps_max", "bps_rd_max", "bps_wr_max"),
@@ -234,6 +235,57 @@ async def block_resize(machine: Machine, hmp: Hmp, device: str, size: int) -> No
     await block_core.block_resize(machine, size, device)
 
 
+def drive_add(machine: Machine, hmp: Hmp, pci_addr: str, opts: str, node: bool = False) -> None:
+    """A drive that a device may then take; where it would once have been plugged is of no use."""
+    from vmd.option_lists import DRIVE
+    from vmd.options import parse_options
+
+    def warn(text: str, hint: str) -> None:
+        hmp.print(f"warning: {text}\n{hint}\n")
+
+    try:
+        options = parse_options(opts, DRIVE, warn)
+        if node:
+            _add_node(machine, options)
+            return
+        _add_drive(machine, options)
+    except QmpError as error:
+        hmp.print(f"{error.desc}\n" + (f"{error.hint}\n" if error.hint else ""))
+    else:
+        hmp.print("OK\n")
+
+
+def _add_node(machine: Machine, options: Options) -> None:
+    if "node-name" not in options:
+        raise QmpError("'node-name' needs to be specified")
+    words = qapi.load().check_options("BlockdevOptions", list(options.pairs))
+    assert isinstance(words, dict)
+    machine.nodes.add(words)
+
+
+def _add_drive(machine: Machine, options: Options) -> None:
+    from vmd.devices import drives
+    from vmd.devices.drive_options import INTERFACES, open_drive
+
+    place, _, name = open_drive(machine, options, lambda text: machine.report(text.rstrip("\n")))
+    if place.interface != "none":
+        drives.delete(machine, name)
+        raise QmpError(f"Can't hot-add drive to type {INTERFACES.index(place.interface)}")
+
+
+def drive_del(machine: Machine, hmp: Hmp, id: str) -> None:
+    """A drive goes, also if a device has it; a node only if nobody has it."""
+    from vmd.devices import drives
+
+    try:
+        if id in machine.nodes.by_name:
+            block_core.blockdev_del(machine, id)
+        else:
+            drives.delete(machine, id)
+    except QmpError as error:
+        hmp.print(f"{error.desc}\n")
+
+
 def block_set_io_throttle(machine: Machine, hmp: Hmp, device: str, **limits: int) -> None:
     block.block_set_io_throttle(machine, device, None, None, **limits)
 
@@ -297,6 +349,23 @@ COMMANDS = [
         "limit what a drive may do in a second",
         block_set_io_throttle,
         preconfig=True,
+    ),
+    HmpCommand(
+        "drive_add",
+        "node:-n,pci_addr:s,opts:s",
+        "[-n] [[<domain>:]<bus>:]<slot>\n"
+        "[file=file][,if=type][,bus=n]\n"
+        "[,unit=m][,media=d][,index=i]\n"
+        "[,readonly=on|off][,cache=on|off]",
+        "add a drive that a device may take (-n: a node)",
+        drive_add,
+    ),
+    HmpCommand(
+        "drive_del",
+        "id:B",
+        "device",
+        "take a drive away, also from its device",
+        drive_del,
     ),
     HmpCommand(
         "eject",

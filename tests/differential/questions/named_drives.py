@@ -168,3 +168,65 @@ def drives_that_a_board_makes_itself(stage: Stage) -> None:
 
 def _sorted_rows(text: str) -> list[str]:
     return sorted(text.split("\r\n"))
+
+
+ADDED = (
+    *("if=none,id=x,file=a.img,format=raw", "if=none,id=x,file=b.img,format=raw"),
+    *("if=none,file=b.img,format=raw,cache=none,aio=native,detect-zeroes=on", "if=none,id=z"),
+    *("file=b.img,format=raw,id=y", "if=virtio,file=b.img,format=raw", "if=none,id=zz,file=nope"),
+    *("if=none,id=zz,file=b.img,format=raw,bogus=1", "if=none,file=b.img,format=raw,aio=native"),
+    *("bogus", "if=none,id=1", "if=odd", "if=none,media=tape", "if=none,unit=0", "if=ide,index=9"),
+)
+
+
+def drives_added_at_the_monitor(stage: Stage) -> None:
+    _images(stage)
+    machine = stage.start(
+        f"{PC} -S -device virtio-scsi-pci,id=s -device ide-cd,id=cd", human="pipe"
+    )
+    for words in ADDED:
+        machine.human.type(f"drive_add 0 {words}")
+    machine.human.type('drive_add auto "file=a.img,if=none,id=drive-scsi1,format=raw"')
+    machine.human.type("drive_add -n 0 driver=file,node-name=n,filename=a.img,read-only=on")
+    machine.human.type("drive_add -n 0 driver=file,filename=a.img")
+    machine.human.type("drive_add -n 0 driver=file,node-name=n,filename=a.img")
+    for line in ("drive_add", "drive_add 0", "drive_del", "drive_del nope"):
+        machine.human.type(line)
+    _seen(machine)
+    machine.human.type("drive_del n")
+    machine.human.type("drive_del z")
+    _seen(machine)
+    leave(machine)
+
+
+def drives_taken_away_at_the_monitor(stage: Stage) -> None:
+    _images(stage)
+    machine = stage.start(f"{PC} -S -device ide-cd,id=cd {RAW},if=none,id=w", human="pipe")
+    for line in (
+        "device_add virtio-scsi-pci,id=s",
+        "drive_add 0 if=none,id=x,file=b.img,format=raw",
+        "drive_add 0 if=none,id=e,media=cdrom",
+        "device_add scsi-hd,drive=x,id=d0",
+        "device_add scsi-cd,drive=e,id=d1",
+        "device_add virtio-blk-pci,drive=w,id=d2",
+    ):
+        machine.human.type(line)
+    _seen(machine)
+    for name in "xew":
+        machine.human.type(f"drive_del {name}")
+    _seen(machine)
+    machine.human.type("drive_add 0 if=none,id=x,file=b.img,format=raw")
+    machine.human.type("device_add scsi-hd,drive=x,id=d3")
+    machine.human.type("drive_del x")
+    machine.human.type("device_del d0")
+    machine.qmp.wait("DEVICE_DELETED", path="/machine/peripheral/d0")
+    machine.human.type("drive_add 0 if=none,id=x,file=b.img,format=raw")
+    machine.human.type("device_add scsi-hd,drive=x,id=d0")
+    _seen(machine)
+    leave(machine)
+
+
+def _seen(machine: Machine) -> None:
+    machine.qmp.execute("query-block", view=_drives)
+    machine.qmp.execute("query-blockstats", view=_names)
+    machine.qmp.execute("query-named-block-nodes", view=lambda nodes: sorted(_files(nodes)))
