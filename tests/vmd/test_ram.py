@@ -135,15 +135,27 @@ def test_zero_pages_are_sent_whole_where_detection_is_off(make: Callable[..., Ra
     source.close()
 
 
-def test_a_part_is_about_as_long_as_it_may_be(make: Callable[..., RamBlock]) -> None:
-    block = make(pages=64)
+@pytest.mark.parametrize(("may_be", "pages"), [(1, 32), (33 * PAGE, 64), (100 * PAGE, 128)])
+def test_a_part_is_as_long_as_it_may_be_in_buffers_of_32_pages(
+    make: Callable[..., RamBlock], may_be: int, pages: int
+) -> None:
+    block = make(pages=128)
     block.fill(0, block.size, 1)
     saver = RamSaver([block])
     saver.setup()
     saver.sync()
-    lengths = [len(records(part)) for part in sections(saver, 10 * PAGE)]
-    assert sum(lengths) == 64 * (PAGE + 8) + NAMED
-    assert max(lengths) <= 11 * (PAGE + 8)
+    lengths = [len(records(part)) for part in sections(saver, may_be)]
+    assert lengths[0] == pages * (PAGE + 8) + NAMED
+    assert set(lengths[1:]) <= {pages * (PAGE + 8)}
+    assert sum(lengths) == 128 * (PAGE + 8) + NAMED
+
+
+def test_of_zero_pages_a_buffer_holds_far_more(make: Callable[..., RamBlock]) -> None:
+    saver = RamSaver([make(pages=10_000)])
+    saver.setup()
+    saver.sync()
+    lengths = [len(records(part)) for part in sections(saver, 1)]
+    assert lengths[:2] == [3641 * 9 + NAMED, 3641 * 9]
 
 
 def test_what_is_written_meanwhile_is_sent_again(make: Callable[..., RamBlock]) -> None:
@@ -164,15 +176,15 @@ def test_what_is_written_meanwhile_is_sent_again(make: Callable[..., RamBlock]) 
 def test_a_page_written_ahead_of_the_first_round_is_not_counted_twice(
     make: Callable[..., RamBlock],
 ) -> None:
-    source, target = make(), make()
+    source, target = make(pages=64), make(pages=64)
     loader = RamLoader([target])
     saver = RamSaver([source])
     saver.setup()
     saver.sync()
-    part = saver.part(9 * 4)
+    part = saver.part(1)
     assert part is not None
     load(loader, records(b"".join(part)))
-    source.write(15 * PAGE, b"late")
+    source.write(63 * PAGE, b"late")
     assert saver.sync() == 0
     transfer(saver, loader)
     assert bytes(target.view) == bytes(source.view)

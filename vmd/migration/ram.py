@@ -61,6 +61,10 @@ PAGE_RECORD = 8 + PAGE_SIZE
 SLICE_PAGES = 256  # about a MiB: it stays in the cache until it is written
 SLICE_ZEROS = 1 << 15
 PART_BYTES = 4 << 20
+FULL_PAGES = 32
+FULL_ZEROS = (32 << 10) // ZERO_RECORD + 1
+"""Records that fill QEMU's buffer (64 pieces or 32 KiB, migration/qemu-file.c). It looks at its
+limit only when that is full: so many are sent together, however low the limit is."""
 
 
 def table_head(blocks: Iterable[RamBlock], section_id: int) -> bytes:
@@ -186,16 +190,15 @@ class RamSaver:
     # Records
 
     def pages(self, max_bytes: int) -> list[Buffer] | None:
-        """Records of pending pages, at least one page's; None if no page is pending."""
+        """Records of pending pages, at least a buffer full of them; None if no page is pending."""
         self._page_pool.begin()
         self._zero_pool.begin()
         left = min(max_bytes, PART_BYTES)
         made: list[Buffer] = []
         while left > 0 or not made:
-            budget = max(left, 1)
             found = self._scan.take(
-                min(max(budget // PAGE_RECORD, 1), SLICE_PAGES),
-                min(max(budget // ZERO_RECORD, 1), SLICE_ZEROS) if self._detect_zero else 0,
+                min(_full(left, PAGE_RECORD, FULL_PAGES), SLICE_PAGES),
+                min(_full(left, ZERO_RECORD, FULL_ZEROS), SLICE_ZEROS) if self._detect_zero else 0,
             )
             if found is None:
                 break
@@ -367,6 +370,11 @@ class _Pool:
 
     def clear(self) -> None:
         self._buffers.clear()
+
+
+def _full(budget: int, record: int, many: int) -> int:
+    """How many records use the budget up, which are sent so many at a time."""
+    return max(-(-budget // (record * many)), 1) * many
 
 
 def _memory(block: RamBlock) -> Any:

@@ -18,8 +18,6 @@ WINDOW_NS = 100 * MS
 WINDOWS_A_SECOND = 10
 PERIOD_MS = 1000
 NO_LIMIT = 1 << 62
-LARGEST_RECORD = 8 + 256 + 4096
-"""Bytes: a page with its header and the name of its block."""
 TOO_LITTLE = 10_000
 """Bytes in a window from which QEMU does not conclude anything about the downtime."""
 
@@ -45,25 +43,16 @@ class RateWindow:
         self._began_ns = self._clock.now_ns()
 
     def budget(self) -> int:
-        """How many bytes this window still allows; 0 when it is used up."""
-        limit = self._options.number("max-bandwidth")
-        if limit == 0:
-            return NO_LIMIT
-        return max(limit // WINDOWS_A_SECOND - self.bytes, 0)
+        """How many bytes this window still allows; 0 when it is used up.
+
+        A limit of less than a byte a window is none, as in QEMU.
+        """
+        limit = self._options.number("max-bandwidth") // WINDOWS_A_SECOND
+        return max(limit - self.bytes, 0) if limit else NO_LIMIT
 
     def left_ns(self) -> int:
-        """How long to wait before looking again whether the window has passed; not positive then.
-
-        Never longer than a plain window, for the limit may be lifted meanwhile.
-        """
-        return min(self._began_ns + self._length_ns() - self._clock.now_ns(), WINDOW_NS)
-
-    def _length_ns(self) -> int:
-        """A page that is more than a window allows takes as long as the limit wants."""
-        limit = self._options.number("max-bandwidth")
-        if limit == 0:
-            return WINDOW_NS
-        return max(WINDOW_NS, min(self.bytes, LARGEST_RECORD) * 1_000_000_000 // limit)
+        """How long the window still lasts; not positive once it has passed."""
+        return self._began_ns + WINDOW_NS - self._clock.now_ns()
 
     def measure(self, *, derive: bool, left_at_sync: int, idle: bool = False) -> None:
         """If the window has passed: take its rates into the statistics, and begin anew.
@@ -73,7 +62,7 @@ class RateWindow:
         that say nothing, here what is allowed counts as sent.
         """
         now = self._clock.now_ns()
-        if now - self._began_ns < self._length_ns():
+        if now - self._began_ns < WINDOW_NS:
             return
         elapsed_ms = (now - self._began_ns) / MS
         expected = self._options.number("avail-switchover-bandwidth") / 1000

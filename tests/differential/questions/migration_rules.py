@@ -11,6 +11,7 @@ from tests.differential.scenes import (
     capabilities,
     leave,
     ram_full_of_data,
+    save,
     settle,
 )
 
@@ -321,3 +322,18 @@ def a_destination_that_has_got_other_wishes_meanwhile(stage: Stage) -> None:
         target.exited()
         source.qmp.execute("migrate_cancel", quietly=True)
         source.process.kill()
+
+
+def limits_that_are_lower_than_what_is_sent_at_once(stage: Stage) -> None:
+    for limit in (9, 10, 100):
+        machine = stage.start(f"{PRIVATE} -S")
+        capabilities(machine, "events")
+        machine.qmp.execute("migrate-set-parameters", {"max-bandwidth": limit})
+        save(machine)
+        leave(machine)
+    ram_full_of_data(stage)
+    machine = stage.start(f"{PRIVATE} -S")
+    capabilities(machine, "events")
+    machine.qmp.execute("migrate-set-parameters", {"max-bandwidth": 9})
+    save(machine)
+    leave(machine)
