@@ -309,6 +309,8 @@ class Machine:
         if self.dirty_limits is not None:
             self.dirty_limits.abandon()
         self.guest.stop()
+        if (nodes := self._made("nodes")) is not None:
+            nodes.close()
         self._on_exit(code)
 
     # Its parts, made when somebody first asks: most of them only wait for that.
@@ -357,7 +359,11 @@ class Machine:
         """The block nodes."""
         from vmd.block.nodes import Nodes
 
-        return Nodes(self.open_file, lambda: self.runstate.state is not RunState.INMIGRATE)
+        return Nodes(
+            self.open_file,
+            lambda: self.runstate.state is not RunState.INMIGRATE,
+            self.report,
+        )
 
     def node_of(self, name: str) -> Node | None:
         """What is in the drive of that name, else the node of that name."""

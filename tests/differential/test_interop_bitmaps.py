@@ -162,3 +162,85 @@ def test_a_mapping_renames_between_qemu_and_vmd(vmd: Stage, real: Stage) -> None
         name: before[name] for name in ("coarse", "off")
     }
     leave(again)
+
+
+IMAGE = "-machine none -nodefaults -m 16 -blockdev file,node-name=f,filename=image"
+IMAGE += " -blockdev qcow2,node-name=n,file=f"
+
+
+def an_image(machine: Machine, **options: Any) -> None:
+    """Have the machine make an image with these options of blockdev-create."""
+    for made in (
+        {"driver": "file", "filename": "image", "size": 0},
+        {"driver": "qcow2", "file": {"driver": "file", "filename": "image"}, "size": SIZE}
+        | {name.replace("_", "-"): value for name, value in options.items()},
+    ):
+        machine.qmp.execute("blockdev-create", {"job-id": "j", "options": made})
+        machine.qmp.wait("JOB_STATUS_CHANGE", status="concluded")
+        machine.qmp.execute("job-dismiss", {"id": "j"})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"cluster_size": 512},
+        {"cluster_size": 2 << 20, "refcount_bits": 1},
+        {"cluster_size": 4096, "refcount_bits": 64},
+        {"extended_l2": True},
+    ],
+    ids=str,
+)
+def test_each_program_keeps_the_bitmaps_that_the_other_has_put_into_an_image(
+    vmd: Stage, real: Stage, options: dict[str, Any]
+) -> None:
+    maker = vmd.start("-machine none -nodefaults -m 16", guest="none")
+    an_image(maker, **options)
+    leave(maker)
+    kept: list[Any] = []
+    for turn in range(3):
+        for program in (real, vmd):
+            machine = program.start(IMAGE, guest="none")
+            assert told(machine, ("n",)) == kept
+            if program is real:
+                if not turn:
+                    for name in NAMES[:3]:
+                        given = {"node": "n", "name": name, "persistent": True}
+                        machine.qmp.execute("block-dirty-bitmap-add", given)
+                for place in WRITES:
+                    line = f'qemu-io n "write {place}"'
+                    given = {"command-line": line}
+                    machine.qmp.execute("human-monitor-command", given, quietly=True)
+            else:
+                given = {"node": "n", "name": NAMES[3], "persistent": True, "granularity": 512}
+                machine.qmp.execute("block-dirty-bitmap-remove", {"node": "n", "name": NAMES[3]})
+                machine.qmp.execute("block-dirty-bitmap-add", given)
+                given = {"node": "n", "target": NAMES[3], "bitmaps": [NAMES[turn % 3]]}
+                machine.qmp.execute("block-dirty-bitmap-merge", given)
+                clear = {"node": "n", "name": NAMES[turn % 3]}
+                machine.qmp.execute("block-dirty-bitmap-clear", clear)
+                switch = ("enable", "disable")[turn % 2]
+                machine.qmp.execute(f"block-dirty-bitmap-{switch}", clear)
+            kept = told(machine, ("n",))
+            leave(machine)
+    assert len(kept) == 4
+
+
+def test_an_image_that_vmd_held_when_it_was_killed_is_inconsistent_for_qemu(
+    vmd: Stage, real: Stage
+) -> None:
+    machine = vmd.start("-machine none -nodefaults -m 16", guest="none")
+    an_image(machine)
+    leave(machine)
+    for _ in range(2):
+        machine = vmd.start(IMAGE, guest="none")
+        given = {"node": "n", "name": "coarse", "persistent": True}
+        machine.qmp.execute("block-dirty-bitmap-add", given)
+        if not _:
+            leave(machine)
+    machine.process.kill()
+    machine.process.wait()
+    other = real.start(IMAGE, guest="none")
+    (found,) = listed(other, "n")
+    assert found["inconsistent"] is True
+    leave(other)

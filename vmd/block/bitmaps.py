@@ -30,7 +30,7 @@ class DirtyBitmap:
 
     __slots__ = (
         *("bits", "busy", "enabled", "granularity", "inconsistent", "name", "persistent"),
-        *("read_only", "size", "successor"),
+        *("read_only", "size", "skip_store", "successor"),
     )
 
     def __init__(self, name: str | None, size: int, granularity: int) -> None:
@@ -43,6 +43,7 @@ class DirtyBitmap:
         self.persistent = False
         self.read_only = False
         self.inconsistent = False
+        self.skip_store = False  # it travels with a migration, and not in the image
         self.successor: DirtyBitmap | None = None
 
     @property
@@ -121,9 +122,16 @@ def check(
         )
 
 
-def create(node: Node, name: str | None, granularity: int) -> DirtyBitmap:
-    """A new bitmap of a node, the first of its list; QmpError if it cannot be."""
-    if name is not None and any(bitmap.name == name for bitmap in node.bitmaps):
+def create(
+    node: Node, name: str | None, granularity: int, names: set[str | None] | None = None
+) -> DirtyBitmap:
+    """A new bitmap of a node, the first of its list; QmpError if it cannot be.
+
+    Who makes many tells the `names` of those that are there; the new one's is added.
+    """
+    if names is None:
+        names = {bitmap.name for bitmap in node.bitmaps}
+    if name is not None and name in names:
         raise QmpError(f"Bitmap already exists: {name}")
     if name is not None and len(name.encode(errors="surrogateescape")) > MOST_NAME:
         raise QmpError(f"Bitmap name too long: {name}")
@@ -132,6 +140,7 @@ def create(node: Node, name: str | None, granularity: int) -> DirtyBitmap:
         raise QmpError(f"A bitmap of {-(-size // granularity)} bits is too large")
     bitmap = DirtyBitmap(name, size, granularity)
     node.bitmaps.insert(0, bitmap)
+    names.add(name)
     return bitmap
 
 
@@ -154,14 +163,21 @@ def add(
     elif granularity < SECTOR or granularity & (granularity - 1):
         raise QmpError("Granularity must be power of 2 and at least 512")
     if persistent:
-        raise QmpError(f"Can't store persistent bitmaps to {node.name}: Operation not supported")
-    create(node, name, granularity).enabled = not disabled
+        from vmd.block.persistent import demand_room
+
+        demand_room(node, name, granularity)
+    bitmap = create(node, name, granularity)
+    bitmap.enabled, bitmap.persistent = not disabled, persistent
 
 
 def remove(node: Node, name: str) -> None:
     """block-dirty-bitmap-remove."""
     bitmap = find(node, name)
     check(bitmap, may_be_inconsistent=True)
+    if bitmap.persistent and not bitmap.skip_store and node.header is not None:
+        from vmd.block import persistent
+
+        persistent.remove(node, name)
     node.bitmaps.remove(bitmap)
 
 

@@ -79,6 +79,10 @@ def image_info(node: Node, *, flat: bool) -> dict[str, Any]:
     }
     if header.version == 3:
         specific["lazy-refcounts"] = header.lazy_refcounts
+    if header.bitmaps is not None:
+        from vmd.block.bitmap_list import described
+
+        specific["bitmaps"] = described(node)
     specific["refcount-bits"] = header.refcount_bits
     if header.version == 3:
         specific["corrupt"] = header.corrupt

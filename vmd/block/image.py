@@ -6,9 +6,12 @@ Format: docs/interop/qcow2 of QEMU.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qapi.error import QmpError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAGIC = b"QFI\xfb"
 HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
@@ -17,6 +20,11 @@ SNAPSHOT = struct.Struct(">QIHHIIQII")
 READ_SIZE = 1 << 16
 _LEAST_BITS, _MOST_BITS = 9, 21
 BACKING_FORMAT = 0xE2792ACA
+BITMAPS = 0x23852875
+BITMAPS_EXTENSION = struct.Struct(">IIQQ")
+AUTOCLEAR_BITMAPS = 1
+MOST_BITMAPS = 65535
+MOST_DIRECTORY = 1024 * MOST_BITMAPS  # bytes
 _DIRTY, _CORRUPT, _EXTENDED_L2 = 1, 2, 1 << 4
 _MOST_NAME = 1023
 _MOST_SNAPSHOTS = 65536
@@ -31,6 +39,14 @@ class Snapshot(NamedTuple):
     vm_state_size: int
     date: tuple[int, int]
     clock_ns: int
+
+
+class Directory(NamedTuple):
+    """Where an image lists the bitmaps that it keeps: how many, and the list's bytes."""
+
+    entries: int
+    size: int
+    offset: int
 
 
 class Qcow2(NamedTuple):
@@ -52,6 +68,10 @@ class Qcow2(NamedTuple):
     l1_offset: int
     l1_size: int
     refcounts_offset: int
+    refcounts_clusters: int
+    autoclear: int
+    header_length: int
+    bitmaps: Directory | None
 
 
 def parse_qcow2(data: bytes) -> Qcow2:
@@ -69,7 +89,7 @@ def parse_qcow2(data: bytes) -> Qcow2:
         l1_size,
         l1_at,
         refcounts_at,
-        _,
+        refcounts_clusters,
         snapshot_count,
         snapshots_at,
     ) = HEADER.unpack_from(data)
@@ -77,12 +97,14 @@ def parse_qcow2(data: bytes) -> Qcow2:
         raise QmpError(f"Unsupported qcow2 version {version}")
     if not _LEAST_BITS <= cluster_bits <= _MOST_BITS:
         raise QmpError(f"Unsupported cluster size: 2^{cluster_bits}")
-    incompatible = compatible = 0
+    incompatible = compatible = autoclear = 0
     refcount_order, length = 4, HEADER.size
     if version == 3:
         if len(data) < HEADER.size + NEWER.size:
             raise QmpError("qcow2 header too short")
-        incompatible, compatible, _, refcount_order, length = NEWER.unpack_from(data, HEADER.size)
+        incompatible, compatible, autoclear, refcount_order, length = NEWER.unpack_from(
+            data, HEADER.size
+        )
     compression = data[104] if length > 104 and len(data) > 104 else 0
     backing = None
     if backing_at and backing_length:
@@ -91,12 +113,13 @@ def parse_qcow2(data: bytes) -> Qcow2:
         backing = data[backing_at : backing_at + backing_length].decode(errors="surrogateescape")
     if encryption:
         raise QmpError("Encrypted images are not supported")
+    form = _extension(data, length, BACKING_FORMAT)
     return Qcow2(
         version,
         size,
         1 << cluster_bits,
         backing,
-        _extension(data, length, BACKING_FORMAT),
+        None if form is None else form.decode(errors="replace"),
         1 << refcount_order,
         bool(compatible & 1),
         bool(incompatible & _DIRTY),
@@ -108,19 +131,49 @@ def parse_qcow2(data: bytes) -> Qcow2:
         l1_at,
         min(l1_size, _MOST_L1),
         refcounts_at,
+        refcounts_clusters,
+        autoclear,
+        length,
+        _directory(_extension(data, length, BITMAPS), autoclear, 1 << cluster_bits),
     )
 
 
-def _extension(data: bytes, at: int, wanted: int) -> str | None:
-    """The text of a header extension."""
+def extensions(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    """The header's extensions, which begin at `at`: the kind and the data of each."""
     while at + 8 <= len(data):
         kind, length = struct.unpack_from(">II", data, at)
         if kind == 0 or at + 8 + length > len(data):
-            return None
-        if kind == wanted:
-            return data[at + 8 : at + 8 + length].decode(errors="replace")
+            return
+        yield kind, data[at + 8 : at + 8 + length]
         at += 8 + (length + 7) // 8 * 8
-    return None
+
+
+def _extension(data: bytes, at: int, wanted: int) -> bytes | None:
+    return next((found for kind, found in extensions(data, at) if kind == wanted), None)
+
+
+def _directory(data: bytes | None, autoclear: int, cluster: int) -> Directory | None:
+    """That of the bitmaps, unless a program has written to the image that knew none."""
+    if data is None:
+        return None
+    if len(data) != BITMAPS_EXTENSION.size:
+        raise QmpError("bitmaps_ext: Invalid extension length")
+    if not autoclear & AUTOCLEAR_BITMAPS:
+        return None
+    count, reserved, size, offset = BITMAPS_EXTENSION.unpack(data)
+    if reserved:
+        raise QmpError("bitmaps_ext: Reserved field is not zero")
+    if count > MOST_BITMAPS:
+        text = f"Image has {count} bitmaps, exceeding the QEMU supported maximum of {MOST_BITMAPS}"
+        raise QmpError(f"bitmaps_ext: {text}")
+    if not count:
+        raise QmpError("found bitmaps extension with zero bitmaps")
+    if offset % cluster:
+        raise QmpError("bitmaps_ext: invalid bitmap directory offset")
+    if size > MOST_DIRECTORY:
+        text = f"exceeds the maximum supported size ({MOST_DIRECTORY})"
+        raise QmpError(f"bitmaps_ext: bitmap directory size ({size}) {text}")
+    return Directory(count, size, offset)
 
 
 def parse_snapshots(data: bytes, count: int) -> list[Snapshot]:

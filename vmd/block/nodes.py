@@ -6,6 +6,7 @@ block/file-posix.c and block/qcow2.c.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -104,8 +105,8 @@ class Node:
             return self.file.read(offset + self._start, length)
         try:
             return os.pread(self._fd, length, offset) if self._fd >= 0 else b""
-        except OSError as error:
-            reason = os.strerror(error.errno or 0)
+        except (OSError, OverflowError) as error:  # an image may lead anywhere
+            reason = os.strerror(getattr(error, "errno", errno.EINVAL) or 0)
             raise QmpError(f"Could not read '{self.filename}': {reason}") from None
 
     def write(self, offset: int, data: bytes) -> None:
@@ -187,9 +188,15 @@ class Loan:
 class Nodes:
     """All nodes of a machine, by name; those without a name of the user's get one."""
 
-    def __init__(self, open_file: OpenFile, begin_active: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        open_file: OpenFile,
+        begin_active: Callable[[], bool],
+        report: Callable[[str], None],
+    ) -> None:
         self._open_file = open_file
         self._begin_active = begin_active
+        self._report = report
         self.by_name: dict[str, Node] = {}
         self._count = 0
         self._nested = 0  # how many images are being opened, each for the one that is based on it
@@ -204,12 +211,19 @@ class Nodes:
         nodes = list(self.by_name.values())
         changed = [node for node in nodes if node.active is not active]
         for node in changed:
+            if not active:
+                self._store_bitmaps(node)
             node.active = active
         try:
             for node in changed:
                 update(node)
+            for node in changed:
+                if active:
+                    _come_back(node)
         except QmpError:
-            self.activate(False)
+            for node in nodes:
+                node.active = False
+                update(node)
             raise
 
     def add(self, options: Mapping[str, Any]) -> Node:
@@ -281,11 +295,21 @@ class Nodes:
                 self._drop(node)
 
     def close(self) -> None:
+        """Let go of all of them; the process ends."""
+        for node in self.by_name.values():
+            self._store_bitmaps(node)
         for node in self.by_name.values():
             node.close()
         self.by_name.clear()
 
+    def _store_bitmaps(self, node: Node) -> None:
+        if node.bitmaps:
+            from vmd.block.persistent import let_go
+
+            let_go(node, self._report)
+
     def _drop(self, node: Node) -> None:
+        self._store_bitmaps(node)
         node.close()
         del self.by_name[node.name]
         self._let_go_of_children(node)
@@ -314,6 +338,10 @@ class Nodes:
             if node.header is not None:
                 self._open_backing(node, node.header, options)
             update(node)
+            if node.active and node.header is not None and node.header.bitmaps is not None:
+                from vmd.block.persistent import load
+
+                load(node)
         except BaseException:
             self.by_name.pop(name, None)
             node.close()
@@ -391,6 +419,13 @@ class Nodes:
     def _own_name(self) -> str:
         self._count += 1
         return f"#block{self._count:03d}"
+
+
+def _come_back(node: Node) -> None:
+    if node.bitmaps or node.header is not None:
+        from vmd.block.persistent import come_back
+
+        come_back(node)
 
 
 def _probed(file: Node) -> str:

@@ -40,6 +40,10 @@ def check(node: Node, size: int) -> None:
         if node.file.driver != "file":
             raise QmpError(_NOT_POSSIBLE)
         _check_image(node.header, size)
+        if node.header.bitmaps is not None:
+            from vmd.block.persistent import demand_resizable
+
+            demand_resizable(node)
     elif node.driver == "host_device" and size > node.size:
         raise QmpError("Cannot grow device files")
     elif node.driver != "file":

@@ -140,10 +140,23 @@ def _images(image: Mapping[str, Any] | None) -> Iterator[str]:
         specific = image.get("format-specific", {}).get("data")
         if specific:
             yield "Format specific information:"
-            for name, value in specific.items():
-                shown = str(value).lower() if isinstance(value, bool) else value
-                yield f"    {name.replace('-', ' ')}: {shown}"
+            yield from _specific(specific, "    ")
         image = image.get("backing-image")
+
+
+def _specific(told: Mapping[str, Any] | list[Any], margin: str) -> Iterator[str]:
+    """What only one format has to tell, however deep."""
+    if isinstance(told, list):
+        entries = [(f"[{number}]", value) for number, value in enumerate(told)]
+    else:
+        entries = [(name.replace("-", " "), value) for name, value in told.items()]
+    for name, value in entries:
+        if isinstance(value, (dict, list)):
+            yield f"{margin}{name}:"
+            yield from _specific(value, f"{margin}    ")
+        else:
+            shown = str(value).lower() if isinstance(value, bool) else value
+            yield f"{margin}{name}: {shown}"
 
 
 def _backing(image: Mapping[str, Any]) -> str:

@@ -89,7 +89,7 @@ class BitmapsSaver:
             if node not in seen:
                 found += _of_node(node, node.name, aliases)
         for passenger in found:
-            passenger.bitmap.busy = True
+            passenger.bitmap.busy = passenger.bitmap.skip_store = True
         self._passengers = found
 
     @property
