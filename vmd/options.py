@@ -214,11 +214,11 @@ def parse_uint64(name: str, value: str) -> int:
     return number
 
 
-def parse_uint8(name: str, value: str) -> int:
-    """The same of a small one."""
+def parse_uint(name: str, value: str, bits: int) -> int:
+    """The same of a smaller one."""
     number = parse_uint64(name, value)
-    if number > 255:
-        raise QmpError(f"Parameter '{name}' expects uint8_t")
+    if number >> bits:
+        raise QmpError(f"Parameter '{name}' expects uint{bits}_t")
     return number
 
 

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # A receiver like the source cannot object to what only another receiver would object to: its RAM
-# has other blocks, or it has no network. And one that has no block table knows no block.
+# has other blocks, it has no network, or it is no secondary. And one that has no block table knows
+# no block.
 OTHER_RECEIVERS = (
     "unknown block",
     "unknown block behind",
     "block smaller",
     "no table",
     "slirp without a default nic",
+    "command 8",
 )
 OTHER_TABLES = ([41, 32],)  # the block's own entry is no longer read
 

@@ -48,18 +48,23 @@ def doors(machine: Machine, way: str, directory: Path) -> str:
     return uri
 
 
+def hand_over(source: Machine, target: Machine) -> None:
+    """Migrate over descriptors that both are given."""
+    out, back = socket.socketpair()
+    source.qmp.execute("getfd", {"fdname": "out"}, fd=out.fileno())
+    target.qmp.execute("getfd", {"fdname": "in"}, fd=back.fileno())
+    out.close()
+    back.close()
+    target.qmp.execute("migrate-incoming", {"uri": "fd:in"})
+    source.qmp.execute("migrate", {"uri": "fd:out"})
+
+
 def pass_over(source: Machine, target: Machine, way: str, directory: Path, *names: str) -> None:
     """Migrate, up to the end on both sides."""
     capabilities(source, "events", *names)
     capabilities(target, "events", *names)
     if way == "fd":
-        out, back = socket.socketpair()
-        source.qmp.execute("getfd", {"fdname": "out"}, fd=out.fileno())
-        target.qmp.execute("getfd", {"fdname": "in"}, fd=back.fileno())
-        out.close()
-        back.close()
-        target.qmp.execute("migrate-incoming", {"uri": "fd:in"})
-        source.qmp.execute("migrate", {"uri": "fd:out"})
+        hand_over(source, target)
     else:
         source.qmp.execute("migrate", {"uri": doors(target, way, directory)})
     settle(source)
@@ -180,4 +185,32 @@ def test_a_guest_of_vmd_goes_on_counting_after_a_visit_to_qemu(
     leave(host)
     first = target.serial.read("the counter").split()[1]
     assert before < int(first) < before + 1000
+    leave(target)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("to_vmd", [True, False], ids=["to vmd", "to qemu"])
+def test_the_destination_of_the_other_becomes_a_secondary_and_takes_over(
+    way: str, to_vmd: bool, vmd: Stage, real: Stage, tmp_path: Path
+) -> None:
+    one, other = (real, vmd) if to_vmd else (vmd, real)
+    patterned(one.file("ram"))
+    source = one.start(ram_in("ram"))
+    target = other.start(f"{ram_in('ram.target')} -incoming defer", guest="none")
+    names = ("events", "x-colo")
+    capabilities(target, *names)
+    capabilities(source, *names)
+    if way == "fd":
+        hand_over(source, target)
+    else:
+        source.qmp.execute("migrate", {"uri": doors(target, way, tmp_path)})
+    settle(source)
+    target.qmp.wait("COLO_EXIT")
+    leave(source)
+    assert target.qmp.execute("query-migrate")["status"] == "colo"
+    assert other.file("ram.target").read_bytes() == one.file("ram").read_bytes()
+    target.qmp.execute("x-colo-lost-heartbeat")
+    target.qmp.wait("RESUME")
+    assert status(target) == "running"
+    assert target.qmp.execute("query-migrate")["status"] == "completed"
     leave(target)

@@ -66,7 +66,7 @@ def outcome(pieces: list[bytes], *, carry: bool) -> tuple[list[str], str, str]:
     node.virtual_size = MOST_BLOCK
     bitmaps = BitmapsLoader({"n": node}.get)
     accept = (lambda head: True) if carry else None
-    reader = StreamReader(local, ram, devices, accept, spans=True, bitmaps=bitmaps)
+    reader = StreamReader(local, ram, devices, accept, spans=True, bitmaps=bitmaps, x_colo=carry)
     records: list[Record] = []
     end = "loaded"
     try:

@@ -106,7 +106,7 @@ class Qemu:
         """Wait for the end of the migration."""
         while True:
             info: dict[str, Any] = self.execute("query-migrate")
-            if info.get("status") in ("completed", "failed"):
+            if info.get("status") in ("completed", "failed", "colo"):
                 return info
 
     def end(self) -> list[str]:
@@ -151,7 +151,7 @@ def judge(
         info = {"status": "crash"}
     lines = qemu.end()
     answer = {"status": info["status"], "error": info.get("error-desc"), "lines": lines}
-    if info["status"] == "completed":
+    if info["status"] in ("completed", "colo"):
         answer["ram"] = hashlib.sha256(ram.read_bytes()).hexdigest()[:16]
     return answer
 

@@ -291,7 +291,8 @@ def _xbzrle() -> dict[str, bytes]:
 def _commands() -> dict[str, bytes]:
     tried: list[tuple[int, bytes]] = [(n, b"") for n in (*range(13), 99, 0xFFFF)]
     tried += [(1, b"x"), (2, be(4, 7)), (2, bytes(5)), (3, bytes(15)), (3, be(8, PAGE) * 2)]
-    tried += [(6, bytes(30)), (7, be(4, 5)), (7, be(4, 0x7FFFFFFF)), (10, b"\3ram"), (11, b"x")]
+    tried += [(6, bytes(30)), (7, be(4, 5)), (7, be(4, 0x7FFFFFFF)), (8, b"abc")]
+    tried += [(10, b"\3ram"), (11, b"x")]
     return {
         **{
             f"command {number} {payload.hex()}".strip(): START + command(number, payload) + REST
@@ -381,8 +382,28 @@ def _other_receivers() -> dict[str, Case]:
     }
 
 
+def _secondaries() -> dict[str, Case]:
+    """Streams for receivers with x-colo, which stand by if a stream asks for it."""
+    enable, table = command(8), section(TABLE + EOS)
+    head = HEADER + config()
+    streams = {
+        "secondary": head + enable + table + part(page(0)) + end() + REST,
+        "secondary, asked for behind ram": START + part(page(0)) + end() + enable + REST,
+        "secondary, asked for twice": head + enable + enable + table + REST,
+        "secondary, not asked for": START + part(page(0)) + end() + REST,
+        "secondary, with a payload": head + command(8, b"abc") + table + REST,
+        "secondary of a refused stream": head + enable + table + b"\x09",
+        "secondary, cut": head + enable + table + part(page(0)),
+        "secondary, cut in the command": head + enable[:-1],
+        "secondary in a package": head + table + command(7, be(4, len(enable) + 1)) + enable + EOF,
+        "secondary without a description": head + enable + table + globalstate() + EOF,
+        "secondary of a stopped source": head + enable + table + globalstate(b"paused") + DESCRIBED,
+    }
+    return {name: Case(stream, caps=("x-colo",)) for name, stream in streams.items()}
+
+
 def made_cases() -> dict[str, Case]:
     """All streams that are made, by a name that says what is special in them."""
     groups = (_outer(), _devices(), _ram(), _xbzrle(), _commands(), _configuration())
     made = {name: Case(stream) for group in groups for name, stream in group.items()}
-    return made | _other_receivers()
+    return made | _other_receivers() | _secondaries()

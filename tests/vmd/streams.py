@@ -81,6 +81,10 @@ class Read(NamedTuple):
     def all(self, kind: type[Any]) -> list[Any]:
         return [record for record in self.records if isinstance(record, kind)]
 
+    @property
+    def commands(self) -> list[int]:
+        return [command.number for command in self.all(stream.Command)]
+
 
 def read(
     data: bytes,
@@ -90,6 +94,7 @@ def read(
     split: int = 1 << 30,
     cuts: Sequence[int] = (),
     carry: bool = True,
+    x_colo: bool = False,
 ) -> Read:
     """Read a stream in pieces of `split` bytes, or cut at `cuts`, whose buffers are used again.
 
@@ -104,7 +109,7 @@ def read(
         Device("timer", 0, TIMER),
         Device("globalstate", 0, globalstate_section(STATES)),
     ]
-    reader = StreamReader(local, ram, devices, accept_all if carry else None)
+    reader = StreamReader(local, ram, devices, accept_all if carry else None, x_colo=x_colo)
     records: list[Record] = []
     at = [0, *cuts, len(data)] if cuts else [*range(0, len(data), split), len(data)]
     try:

@@ -12,7 +12,7 @@ from tests.vmd.streams import SPLITS, judged, kept, read
 from vmd.memory import RamBlock
 from vmd.migration.sections import VALIDATED_CAPABILITIES, Configuration
 from vmd.migration.source import LoadError
-from vmd.migration.stream import Notice
+from vmd.migration.stream import ENABLE_COLO, Notice
 
 
 def stream_of(case: dict[str, Any]) -> bytes:
@@ -30,14 +30,17 @@ def answer(case: dict[str, Any], split: int) -> dict[str, Any]:
     block.shared = block.named_file = True
     try:
         local = Configuration("none", validated, uuid)
-        done = read(stream_of(case), local, [block], split=split, carry=False)
+        done = read(
+            stream_of(case), local, [block], split=split, carry=False, x_colo="x-colo" in caps
+        )
     except LoadError as error:
         strerror = f"load of migration failed: {error.strerror}"
         return {"status": "failed", "error": strerror, "lines": error.lines}
     else:
         lines = [notice.line for notice in done.all(Notice)]
         ram = hashlib.sha256(block.view).hexdigest()[:16]
-        return {"status": "completed", "error": None, "lines": lines, "ram": ram}
+        status = "colo" if "x-colo" in caps and ENABLE_COLO in done.commands else "completed"
+        return {"status": status, "error": None, "lines": lines, "ram": ram}
     finally:
         block.close()
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import qapi
 from qapi.error import QmpError
-from vmd.migration.parameters import BANDWIDTH, NUMBER, SIZE, SMALL, SWITCH
+from vmd.migration.parameters import BANDWIDTH, MIDDLE, NUMBER, SIZE, SMALL, SWITCH
 from vmd.migration.parameters import PARAMETERS as PARAMETER_ROWS
-from vmd.options import parse_boolean, parse_option_size, parse_uint8, parse_uint64
+from vmd.options import parse_boolean, parse_option_size, parse_uint, parse_uint64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +26,7 @@ CAPABILITIES = {
     "x-auto-converge": "auto-converge",
     "x-zero-blocks": "zero-blocks",
     "x-events": "events",
+    "x-colo": "x-colo",
     "x-release-ram": "release-ram",
     "x-return-path": "return-path",
     "x-switchover-ack": "switchover-ack",
@@ -45,6 +46,7 @@ PARAMETERS = {
     "x-max-bandwidth": "max-bandwidth",
     "avail-switchover-bandwidth": "avail-switchover-bandwidth",
     "x-downtime-limit": "downtime-limit",
+    "x-checkpoint-delay": "x-checkpoint-delay",
     "xbzrle-cache-size": "xbzrle-cache-size",
     "x-vcpu-dirty-limit-period": "x-vcpu-dirty-limit-period",
     "vcpu-dirty-limit": "vcpu-dirty-limit",
@@ -86,8 +88,8 @@ def _parse(name: str, text: str) -> object:
         return parse_option_size(name, text)
     if kind == NUMBER:
         return parse_uint64(name, text)
-    if kind == SMALL:
-        return parse_uint8(name, text)
+    if kind in (SMALL, MIDDLE):
+        return parse_uint(name, text, 8 if kind == SMALL else 32)
     if kind == SWITCH:
         return parse_boolean(name, text)
     qapi.load().check_keyval("MigrateSetParameters", {parameter: text})

@@ -188,7 +188,14 @@ def survey(file: StateFile, *, strict: bool = False, machine: str | None = None)
         return not strict or local.machine != "none"
 
     reader = StreamReader(
-        local, ram, devices, accept, base=file.offset, spans=not strict, bitmaps=bitmaps
+        local,
+        ram,
+        devices,
+        accept,
+        base=file.offset,
+        spans=not strict,
+        bitmaps=bitmaps,
+        x_colo=True,
     )
     try:
         while not reader.done:

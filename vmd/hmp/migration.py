@@ -16,13 +16,14 @@ from vmd.migration.parameters import (
     BANDWIDTH,
     CAPABILITIES,
     MAPPING,
+    MIDDLE,
     NUMBER,
     PARAMETERS,
     SIZE,
     SMALL,
     SWITCH,
 )
-from vmd.options import parse_boolean, parse_option_size, parse_uint8
+from vmd.options import parse_boolean, parse_option_size, parse_uint
 from vmd.qmp import migration, net
 
 if TYPE_CHECKING:
@@ -99,12 +100,16 @@ def _typed(name: str, text: str) -> object:
         return size
     if kind == MAPPING:
         raise QmpError(f"The {name} parameter can only be set through QMP")
-    if kind == SMALL:
-        return parse_uint8(name, text)
+    if kind in (SMALL, MIDDLE):
+        return parse_uint(name, text, 8 if kind == SMALL else 32)
     if kind == SWITCH:
         return parse_boolean(name, text)
     qapi.load().check_keyval("MigrateSetParameters", {name: text})
     return text
+
+
+def x_colo_lost_heartbeat(machine: Machine, hmp: Hmp) -> Coroutine[Any, Any, None] | None:
+    return migration.x_colo_lost_heartbeat(machine)
 
 
 def announce_self(machine: Machine, hmp: Hmp, interfaces: str | None = None, id: str = "") -> None:
@@ -274,6 +279,13 @@ COMMANDS = [
         "set a migration parameter",
         migrate_set_parameter,
         complete={1: _names(PARAMETERS)},
+    ),
+    HmpCommand(
+        "x_colo_lost_heartbeat",
+        "",
+        "",
+        "take the primary to be gone: this secondary takes over",
+        x_colo_lost_heartbeat,
     ),
 ]
 

@@ -15,18 +15,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmd.migration.source import Parse
+    from vmd.migration.vmstate import Description
 
 MOST_TAIL = 256 << 20
 MOST_SECTIONS = 1 << 14  # however small
 
 
 class Carrier:
-    """One stream's. `sections` are those so far, without their descriptions."""
+    """One stream's. `sections` are those so far, without their descriptions; `devices` are what
+    its end says of them.
+    """
 
     def __init__(self) -> None:
         self.sections: list[stream.CarriedSection] = []
+        self.devices: list[Description] = []
         self._tail: Tail | None = None
         self._described = Descriptions([])  # what the tail says of itself
+
+    @classmethod
+    def of(cls, data: bytes, devices: list[Description]) -> Carrier:
+        """One whose tail is there already, and described elsewhere."""
+        carrier = cls()
+        carrier._tail = Tail(MOST_TAIL)
+        carrier._tail.data += data
+        carrier._described = Descriptions(devices)
+        return carrier
 
     @property
     def has_tail(self) -> bool:
@@ -75,7 +88,8 @@ class Carrier:
     def described(self, description: bytes | None) -> Iterator[stream.CarriedSection]:
         """The sections with what the stream's end says of each."""
         devices = described_devices(description) if self.sections and description else None
-        left = Descriptions(devices or [])
+        self.devices = devices or self.devices
+        left = Descriptions(self.devices)
         for section in self.sections:
             match = left.take(Head(stream.SECTION_FULL, *section[:4]))
             yield section._replace(description=match)

@@ -16,7 +16,7 @@ COMMANDS: dict[int, tuple[str, int | None]] = {
     stream.POSTCOPY_RUN: ("POSTCOPY_RUN", 0),
     stream.POSTCOPY_RAM_DISCARD: ("POSTCOPY_RAM_DISCARD", None),
     stream.PACKAGED: ("PACKAGED", 4),
-    stream.ENABLE_COLO: ("ENABLE_COLO", None),
+    stream.ENABLE_COLO: ("(null)", 0),  # QEMU has no name for it
     stream.POSTCOPY_RESUME: ("POSTCOPY_RESUME", 0),
     stream.RECV_BITMAP: ("RECV_BITMAP", None),
     stream.SWITCHOVER_START: ("SWITCHOVER_START", 0),
@@ -36,11 +36,13 @@ def check_length(number: int, length: int) -> None:
         )
 
 
-def check_command(number: int, payload: bytes, return_path: bool) -> str | None:
+def check_command(
+    number: int, payload: bytes, return_path: bool, x_colo: bool = False
+) -> str | None:
     """LoadError if the command must not come; a line for stderr if it is only odd.
 
-    `return_path`: the source has opened one before. Postcopy and COLO are states that are never
-    entered here, so their commands always come at the wrong time.
+    `return_path`: the source has opened one before; `x_colo`: the capability is on. Postcopy is a
+    state that is never entered here, so its commands always come at the wrong time.
     """
     if number == stream.OPEN_RETURN_PATH and return_path:
         return "CMD_OPEN_RETURN_PATH called when RP already open"
@@ -54,7 +56,7 @@ def check_command(number: int, payload: bytes, return_path: bool) -> str | None:
     if number in _POSTCOPY_ONLY:
         name = COMMANDS[number][0]
         raise LoadError(errno.EPERM, f"CMD_{name} in wrong postcopy state (0)")
-    if number == stream.ENABLE_COLO:
+    if number == stream.ENABLE_COLO and not x_colo:
         raise invalid(
             "ENABLE_COLO command come in migration stream, but x-colo capability is not set"
         )

@@ -84,6 +84,8 @@ class Migration:
             self._announce_pass,
             self._bitmaps() if self.options.is_on("dirty-bitmaps") else None,
         )
+        if self._incoming.stands_by:
+            outgoing.refuse("duplicate yank instance")
         outgoing.start(lambda: open_outgoing(self._vm, target, asker or self._nobody))
 
     def _bitmaps(self) -> BitmapsSaver:
@@ -112,6 +114,8 @@ class Migration:
         if self.options.is_cpr and self.options.is_on("dirty-bitmaps"):
             # They could be sent behind the switch-over.
             raise QmpError("Cannot use postcopy with CPR")
+        if self.options.is_cpr and self.options.is_on("x-colo"):
+            raise QmpError("Cannot use COLO with CPR")
 
     def expect_incoming(self) -> None:
         """There will be a `migrate_incoming`: what it needs may be made ready beside the loop."""
@@ -172,7 +176,15 @@ class Migration:
             if not all(is_ignored(block, ignore_shared) for block in self._vm.ram_blocks):
                 _thread.start_new_thread(bring_numpy, ())
 
+    def lost_heartbeat(self) -> Coroutine[Any, Any, None] | None:
+        """`x-colo-lost-heartbeat`; to be awaited if a checkpoint is just being taken over."""
+        return self._incoming.lost_heartbeat()
+
     # Answers.
+
+    def colo_status(self) -> dict[str, object]:
+        """The schema's COLOStatus. A source never is in COLO, see `state`."""
+        return self._incoming.colo_status()
 
     @property
     def status(self) -> MigrationStatus:
@@ -192,6 +204,8 @@ class Migration:
         outgoing = self._outgoing
         if outgoing is None:
             return info | self._incoming.query()
+        if self._incoming.stands_by:
+            info |= self._incoming.query()
         info["status"] = outgoing.status.value
         if outgoing.error is not None:
             info["error-desc"] = outgoing.error

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from vmd.migration.load import Channel as Bytes
     from vmd.migration.parameters import MigrationOptions
     from vmd.migration.return_path import Answers
+    from vmd.migration.secondary import Secondary
     from vmd.migration.stream import CarriedSection
     from vmd.migration.vm import Vm
+    from vmd.worker import Worker
 
     class Channel(Bytes, Protocol):
         """Where the stream comes from. Reading and `answer` may wait and run in the worker."""
 
-        def answer(self, data: bytes) -> None: ...
+        def answer(self, data: bytes) -> bool: ...
         def answer_now(self, data: bytes) -> bool: ...
         def interrupt(self) -> None: ...
         def cut(self) -> None: ...
@@ -75,6 +77,8 @@ class Incoming:
         self._answers: Answers | None = None
         self._bitmaps: BitmapsLoader | None = None
         self._task: asyncio.Task[None] | None = None
+        self._secondary: Secondary | None = None
+        self._took_over = False
 
     def prepare(self) -> None:
         """Bring in the code that a stream will need, in a thread, while nobody waits for it."""
@@ -116,6 +120,35 @@ class Incoming:
     def uses_memory(self) -> bool:
         """Whether a thread may still fill RAM."""
         return self.under_way and self._channel is not None
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether it is a secondary, or still about to take over."""
+        return self._secondary is not None
+
+    def colo_status(self) -> dict[str, object]:
+        """The schema's COLOStatus."""
+        return {
+            "mode": "secondary" if self.status is MigrationStatus.COLO else "none",
+            "last-mode": "secondary" if self._took_over else "none",
+            "reason": "request" if self._took_over else "none",
+        }
+
+    def lost_heartbeat(self) -> Coroutine[Any, Any, None] | None:
+        """Take over from a primary that is gone; QmpError if this is no secondary."""
+        secondary = self._secondary
+        if self.status is not MigrationStatus.COLO or secondary is None:
+            raise QmpError("VM is not in COLO mode")
+        if not secondary.is_whole:
+            return self._take_over_whole(secondary)
+        self._took_over = True
+        secondary.take_over(lambda: self._step(MigrationStatus.COMPLETED))
+        self._shut_door()
+        return None
+
+    async def _take_over_whole(self, secondary: Secondary) -> None:
+        await secondary.when_whole()
+        self.lost_heartbeat()
 
     def cut(self) -> None:
         """`yank`: end the connection as if the peer were gone."""
@@ -162,7 +195,11 @@ class Incoming:
         worker = Worker()
         try:
             try:
-                self._arrive(await worker.run(lambda: self._load(channel, answers)))
+                arrival = await worker.run(lambda: self._load(channel, answers))
+                if arrival.reader.colo:
+                    await self._stand_by(arrival, channel, worker, answers)
+                else:
+                    self._arrive(arrival)
             except LoadError as error:
                 self._fail([*error.lines], error.strerror)
             except QmpError as error:
@@ -185,16 +222,54 @@ class Incoming:
         )
         return load(vm, options, channel, answers, bitmaps)
 
-    def _arrive(self, arrival: Arrival) -> None:
-        """Everything is here: the machine takes the state that its source had."""
+    async def _stand_by(
+        self, arrival: Arrival, channel: Channel, worker: Worker, answers: Answers
+    ) -> None:
+        """Be a secondary, until somebody wants it to take over."""
+        from vmd.migration.secondary import Secondary
+
+        vm = self._vm
+        self._carried[:] = arrival.carried
+        vm.ram_blocks += arrival.blocks
+        self._adopt(arrival)
+        self._secondary = secondary = Secondary(vm, channel, worker, answers, self._adopt_again)
+        self._step(MigrationStatus.COLO)
+        try:
+            await secondary.stand_by(arrival, self._options.is_on("x-ignore-shared"))
+        finally:
+            self._secondary = None
+        await worker.run(secondary.close)
+        vm.arrived(self._options.parameters)
+        if self._bitmaps is not None:
+            self._bitmaps.begin()
+        self._starts()
+
+    def _adopt(self, arrival: Arrival) -> None:
+        """What came is the guest from now on."""
         vm = self._vm
         for line in arrival.notices:
             vm.report(line)
-        self._carried[:] = arrival.carried
-        vm.ram_blocks += arrival.blocks  # others may have been plugged in meanwhile
         vm.guest_time.set_ns(arrival.guest_time_ns)
         vm.runstate.was_suspended = arrival.was_suspended
         vm.guest.adopt()
+
+    def _adopt_again(self, checkpoint: Arrival) -> None:
+        """A checkpoint has the devices' payloads, and no descriptions."""
+        new = {(one.idstr, one.instance_id): one for one in checkpoint.carried}
+        for index, old in enumerate(self._carried):
+            payload = new.pop((old.idstr, old.instance_id), old).payload
+            same = len(payload) == len(old.payload)
+            description = old.description if same else None
+            self._carried[index] = old._replace(payload=payload, description=description)
+        self._carried += new.values()
+        self._adopt(checkpoint)
+
+    def _arrive(self, arrival: Arrival) -> None:
+        """Everything is here: the machine takes the state that its source had."""
+        vm = self._vm
+        self._carried[:] = arrival.carried
+        vm.ram_blocks += arrival.blocks  # others may have been plugged in meanwhile
+        self._adopt(arrival)
         vm.arrived(self._options.parameters)
         if self._bitmaps is not None:
             self._bitmaps.begin()

@@ -68,7 +68,10 @@ NEVER_RECORDED = (RunState.DEBUG, RunState.SAVE_VM, RunState.RESTORE_VM)
 
 
 class Arrival(NamedTuple):
-    """What a stream brought beside RAM. `blocks` are those that this machine had not got."""
+    """What a stream brought beside RAM. `blocks` are those that this machine had not got.
+
+    `reader` and `ram` go on with the checkpoints of a stream that wants a secondary.
+    """
 
     runstate: RunState
     was_suspended: bool
@@ -76,6 +79,8 @@ class Arrival(NamedTuple):
     carried: list[CarriedSection]
     blocks: list[RamBlock]
     notices: list[str]
+    reader: StreamReader
+    ram: RamLoader
 
 
 def load(
@@ -109,10 +114,17 @@ def load(
 
     base = file.origin if file is not None else 0
     reader = StreamReader(
-        identity(vm, options), ram, devices, accept, base=base, places=ram, bitmaps=bitmaps
+        identity(vm, options),
+        ram,
+        devices,
+        accept,
+        base=base,
+        places=ram,
+        bitmaps=bitmaps,
+        x_colo=options.is_on("x-colo"),
     )
     records = _read_all(reader, channel, file, answers)
-    return _summarize(records, ram.made)
+    return summarize(records, reader, ram)
 
 
 def _vectors(vm: Vm) -> Vectors | None:
@@ -137,24 +149,24 @@ def _read_all(
             else:
                 records = reader.feed(buffer[:count]) if count else reader.end()
         except LoadError as error:
-            _sort(reader.told(), kept, answers)
+            sort(reader.told(), kept, answers)
             error.lines[:0] = [one.line for one in kept if isinstance(one, Notice)]
             raise
-        _sort(records, kept, answers)
+        sort(records, kept, answers)
         if file is not None and (skipped := reader.left_out()):
             file.skip(skipped)
-        if len(kept) > MOST_KEPT:
-            raise invalid(f"More than {MOST_KEPT} device sections and oddities")
     return kept
 
 
-def _sort(records: list[Record], kept: list[Record], answers: Answers | None) -> None:
-    """Answer commands, keep what is for later."""
+def sort(records: list[Record], kept: list[Record], answers: Answers | None) -> None:
+    """Answer commands, keep what is for later; LoadError if that becomes too much."""
     for record in records:
         if isinstance(record, Command):
             _answer(record, answers)
         elif isinstance(record, DeviceLoaded | CarriedSection | Notice):
             kept.append(record)
+    if len(kept) > MOST_KEPT:
+        raise invalid(f"More than {MOST_KEPT} device sections and oddities")
 
 
 def _answer(command: Command, answers: Answers | None) -> None:
@@ -173,7 +185,8 @@ def _new_block(name: str, length: int) -> RamBlock | None:
     return RamBlock.anonymous(name, page_align(length))
 
 
-def _summarize(records: list[Record], blocks: list[RamBlock]) -> Arrival:
+def summarize(records: list[Record], reader: StreamReader, ram: RamLoader) -> Arrival:
+    """What was read of a stream, or of a checkpoint."""
     devices: dict[str, Values] = {}
     carried, notices = [], []
     for record in records:
@@ -189,4 +202,4 @@ def _summarize(records: list[Record], blocks: list[RamBlock]) -> Arrival:
     time_ns = devices.get(TIMER.name, {}).get("cpu_clock_offset", 0)
     runstate = RunState(state.runstate)
     was_suspended = state.was_suspended or runstate is RunState.SUSPENDED
-    return Arrival(runstate, was_suspended, time_ns, carried, blocks, notices)
+    return Arrival(runstate, was_suspended, time_ns, carried, ram.made, notices, reader, ram)

@@ -89,6 +89,11 @@ class Outgoing:
             if self._may_begin(way):
                 self._task = loop.create_task(self._run(way))
 
+    def refuse(self, reason: str) -> None:
+        """QmpError; as in QEMU the status stays at setup until somebody cancels."""
+        self._step(MigrationStatus.SETUP)
+        raise QmpError(reason)
+
     def cancel(self) -> None:
         """Ask for the end; the task comes to it at its next step."""
         if self.status not in CANCELLABLE:
@@ -97,6 +102,8 @@ class Outgoing:
         self._course.wakeup.set()
         if self._connecting is not None:
             self._connecting.cancel()
+            self._step(MigrationStatus.CANCELLED)
+        elif self._task is None:
             self._step(MigrationStatus.CANCELLED)
         elif self._channel is not None:
             self._channel.interrupt()

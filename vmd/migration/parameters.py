@@ -23,6 +23,7 @@ CAPABILITIES = (
     "auto-converge",
     "zero-blocks",
     "events",
+    "x-colo",
     "release-ram",
     "return-path",
     "pause-before-switchover",
@@ -67,6 +68,7 @@ SIZE = "size"  # a number that may have a suffix: 64k
 BANDWIDTH = "bandwidth"  # the same; a bare number counts MiB
 NUMBER = "uint64"  # the same as a size, but for `-global`, which takes no suffix
 SMALL = "uint8"
+MIDDLE = "uint32"
 SWITCH = "bool"
 CHOICE = "enum"
 MAPPING = "mapping"  # a list, which only QMP can tell
@@ -111,6 +113,7 @@ PARAMETERS: dict[str, Parameter] = {
             " ms",
             _range(0, 2_000_000, "expects an integer in the range of 0 to (2000 * 1000) ms"),
         ),
+        Parameter("x-checkpoint-delay", 20_000, MIDDLE, " ms"),
         Parameter("zero-page-detection", "multifd", CHOICE),
         Parameter("xbzrle-cache-size", 64 << 20, SIZE, " bytes", _power_of_two),
         Parameter("block-bitmap-mapping", None, MAPPING),

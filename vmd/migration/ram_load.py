@@ -138,6 +138,12 @@ class RamLoader:
         source.base += pages * PAGE_RECORD
         source.feed(rest)
 
+    def go_on_in(self, blocks: Iterable[RamBlock]) -> None:
+        """What comes from now on goes into these, which have the names of the others."""
+        self.blocks, self.made = list(blocks), []
+        self._unknown = self._file = self._room = None
+        self._block = self._find(self._block.idstr) if self._block is not None else None
+
     def give_up(self) -> None:
         """The stream is refused: the blocks that were made for it go again."""
         for block in self.made:

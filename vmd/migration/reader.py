@@ -97,6 +97,7 @@ class StreamReader:
     says whether it is carried; without it (or if it says no) the stream is refused. `base` is the
     stream's offset in its file. With `spans` it is told where each section stands. With `places`
     (the same as `ram`) bytes may be read `in_place`. Without `bitmaps` dirty bitmaps find no node.
+    With `x_colo` it may ask for a secondary, whose checkpoints come behind it.
 
     After a LoadError the reader is of no use any more.
     """
@@ -112,8 +113,10 @@ class StreamReader:
         spans: bool = False,
         places: Places | None = None,
         bitmaps: BitmapsSection | None = None,
+        x_colo: bool = False,
     ) -> None:
         self.return_path = False  # the source has opened one
+        self.colo = False  # the source wants a secondary
         self.done = False
         self._local = local
         self._accept = accept
@@ -134,6 +137,7 @@ class StreamReader:
         self._part = "header"
         self._section: stream.Span | None = None
         self._places = places
+        self._x_colo = x_colo
         self._guess: InPlace | None = None
         self._carrier = Carrier()
         self._records: list[Record] = []
@@ -195,9 +199,37 @@ class StreamReader:
         return count
 
     def told(self) -> list[Record]:
-        """What the refused stream had told before it broke."""
+        """What has been read and not been told yet."""
         records, self._records = self._records, []
         return records
+
+    # Checkpoints, which come behind the stream (migration/colo.c)
+
+    def behind(self) -> Source:
+        """What has arrived behind the stream's end, and all that will be fed to this source."""
+        source = Source(base=self._source.position)
+        source.feed(self._source.rest())
+        self.return_path = True
+        return source
+
+    def live_state(self, source: Source) -> Parse[None]:
+        """Sections up to EOF, of RAM mostly; nothing is carried here. See `told`."""
+        accept, self._accept = self._accept, None
+        try:
+            yield from self._more_sections(source, Carrier())
+        finally:
+            self._accept = accept
+
+    def device_state(self, data: bytes) -> Parse[None]:
+        """The same in a buffer, with sections that are carried; no description follows."""
+        yield from self._more_sections(Source(data), Carrier.of(data, self._carrier.devices))
+        for section in self._carrier.described(None):
+            self._tell(section)
+
+    def _more_sections(self, source: Source, carrier: Carrier) -> Parse[None]:
+        carrier.devices, self._carrier = self._carrier.devices, carrier
+        self._source, self._ram_ended = source, True
+        yield from self._sections(source)
 
     def _advance(self) -> list[Record]:
         try:
@@ -382,11 +414,12 @@ class StreamReader:
             yield from self._package(source)
             return
         payload = yield from source.take(length)
-        notice = check_command(number, payload, self.return_path)
+        notice = check_command(number, payload, self.return_path, self._x_colo)
         if notice is not None:
             self._notice(notice)
         if number == stream.OPEN_RETURN_PATH:
             self.return_path = True
+        self.colo = self.colo or number == stream.ENABLE_COLO
         self._tell(stream.Command(number, payload))
 
     def _package(self, source: Source) -> Parse[None]:

@@ -179,7 +179,7 @@ class ReturnPath:
 class Answering(Protocol):
     """A channel that a destination may answer on."""
 
-    def answer(self, data: bytes) -> None: ...
+    def answer(self, data: bytes) -> bool: ...
     def answer_now(self, data: bytes) -> bool: ...
 
 
@@ -196,6 +196,10 @@ class Answers:
         self._open = True
         if self._ack_switchover:
             self._channel.answer(message(SWITCHOVER_ACK))
+
+    def are_heard(self) -> None:
+        """From now on, whatever the source has opened."""
+        self._open = True
 
     def pong(self, value: bytes) -> None:
         """In the thread: the answer to a PING."""

@@ -123,6 +123,11 @@ def advise_postcopy() -> bytes:
     return stream.command(stream.POSTCOPY_ADVISE)
 
 
+def enable_colo() -> bytes:
+    """What tells the destination to stand by as a secondary."""
+    return stream.command(stream.ENABLE_COLO)
+
+
 def switchover_start() -> bytes:
     """The command that stands between RAM and the devices."""
     return stream.command(stream.SWITCHOVER_START)

@@ -144,6 +144,8 @@ class Sending:
         def set_up() -> tuple[Saver, QmpError | None]:
             self._saver = saver = make_saver(self._vm, self._options, self._course.xbzrle)
             head = save.head(self._vm, self._options) + opening
+            if self._options.is_on("x-colo"):
+                head += save.enable_colo()
             early = (bitmaps or b"") + save.early(self._vm, self._carried)
             try:
                 saver.start(channel, head, early)

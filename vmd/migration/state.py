@@ -4,7 +4,9 @@ Theory: source and destination walk the same graph of statuses. A source leaves 
 of an earlier try) for `setup`, becomes `active` while RAM flows, may wait in `pre-switchover`,
 passes `device` once the guest stands still, and ends in `completed`, `failed` or `cancelled`.
 `cancelling` is the only status that a command can force at any moment before the end. A
-destination knows only setup, active, completed and failed.
+destination knows setup, active, completed and failed; one that stands by as a secondary is in
+`colo` until it takes over. A source never is: QEMU 10.0.2 enters `colo` from `active` only, which a
+source has left for `device` by then (migration/migration.c).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ class MigrationStatus(Enum):
     ACTIVE = "active"
     COMPLETED = "completed"
     FAILED = "failed"
+    COLO = "colo"
     PRE_SWITCHOVER = "pre-switchover"
     DEVICE = "device"
 
@@ -33,16 +36,17 @@ def _row(names: str) -> frozenset[MigrationStatus]:
 TRANSITIONS: dict[MigrationStatus, frozenset[MigrationStatus]] = {
     MigrationStatus.NONE: _row("setup"),
     MigrationStatus.SETUP: _row("active failed cancelling"),
-    MigrationStatus.ACTIVE: _row("pre-switchover device completed failed cancelling"),
+    MigrationStatus.ACTIVE: _row("pre-switchover device completed failed colo cancelling"),
     MigrationStatus.PRE_SWITCHOVER: _row("device failed cancelling"),
     MigrationStatus.DEVICE: _row("completed failed cancelling"),
     MigrationStatus.CANCELLING: _row("cancelled"),
     MigrationStatus.CANCELLED: _row("setup"),
     MigrationStatus.COMPLETED: _row("setup"),
     MigrationStatus.FAILED: _row("setup"),
+    MigrationStatus.COLO: _row("completed"),
 }
 
-UNDER_WAY = _row("setup active pre-switchover device cancelling")
+UNDER_WAY = _row("setup active colo pre-switchover device cancelling")
 """A migration is in progress: nothing else may start, capabilities are fixed."""
 
 CANCELLABLE = _row("setup active pre-switchover device")

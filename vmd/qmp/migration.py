@@ -142,6 +142,14 @@ def query_vcpu_dirty_limit(machine: Machine) -> list[dict[str, object]]:
     ]
 
 
+def query_colo_status(machine: Machine) -> dict[str, object]:
+    return machine.migration.colo_status()
+
+
+def x_colo_lost_heartbeat(machine: Machine) -> Coroutine[Any, Any, None] | None:
+    return machine.migration.lost_heartbeat()
+
+
 def query_migrationthreads(machine: Machine) -> list[dict[str, object]]:
     return [{"name": name, "thread-id": number} for name, number in machine.migration.threads()]
 
@@ -153,6 +161,7 @@ HANDLERS = {
     "migrate-set-capabilities": migrate_set_capabilities,
     "migrate-set-parameters": migrate_set_parameters,
     "migrate_cancel": migrate_cancel,
+    "query-colo-status": query_colo_status,
     "query-dirty-rate": query_dirty_rate,
     "query-migrate": query_migrate,
     "query-migrate-capabilities": query_migrate_capabilities,
@@ -160,6 +169,7 @@ HANDLERS = {
     "query-migrationthreads": query_migrationthreads,
     "query-vcpu-dirty-limit": query_vcpu_dirty_limit,
     "set-vcpu-dirty-limit": set_vcpu_dirty_limit,
+    "x-colo-lost-heartbeat": x_colo_lost_heartbeat,
 }
 MONITOR_HANDLERS = {
     "migrate": migrate,

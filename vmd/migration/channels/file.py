@@ -228,11 +228,11 @@ class IncomingFile:
         """Pass over so many bytes of the stream."""
         skip(self._fd, count)
 
-    def answer(self, data: bytes) -> None:
-        pass
+    def answer(self, data: bytes) -> bool:
+        return False  # nobody listens
 
     def answer_now(self, data: bytes) -> bool:
-        return True  # nobody listens
+        return True
 
     def interrupt(self) -> None:
         pass

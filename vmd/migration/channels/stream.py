@@ -272,10 +272,13 @@ class IncomingStream:
         """Pass over so many bytes of the stream."""
         skip(self.wire.fd, count)
 
-    def answer(self, data: bytes) -> None:
-        """Send on the return path, in the thread. A source that is gone notices by itself."""
+    def answer(self, data: bytes) -> bool:
+        """Send on the return path, in the thread; whether that could be done.
+
+        A source that is gone notices by itself.
+        """
         if self._answers is None:
-            return
+            return False
         view = memoryview(data)
         try:
             while view:
@@ -285,7 +288,8 @@ class IncomingStream:
                 except BlockingIOError:
                     self._answers.wait(select.POLLOUT)
         except OSError:
-            pass
+            return False
+        return True
 
     def answer_now(self, data: bytes) -> bool:
         """The same from the event loop, without waiting; False if a connection is broken."""
