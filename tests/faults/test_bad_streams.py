@@ -58,8 +58,8 @@ def take(target: Subject, stream: bytes) -> bool:
     except LoadError as error:
         assert error.strerror
         return False
-    assert arrival.blocks
-    for block in arrival.blocks[1:]:
+    assert target.block not in arrival.blocks
+    for block in arrival.blocks:  # which this machine had not got
         block.close()
     return True
 
