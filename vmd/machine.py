@@ -431,6 +431,8 @@ class Machine:
         `options` are the parameters of migration.
         """
         devices: Devices | None = self._made("devices")
+        if devices is None and (self.guest.asked_for or self.guest.open_trays):
+            devices = self.devices
         if devices is not None:
             devices.arrived()
         from vmd.announce import OWN, of_migration

@@ -294,10 +294,14 @@ class Devices:
         return (each.state for each in self.users() if each.type.name in realize.WATCHDOGS)
 
     def arrived(self) -> None:
-        """A guest has come with its RAM, which tells what it was asked for."""
+        """A guest has come with its RAM, which tells what it was asked for, and of open trays."""
         if self.balloon is not None:
             self.balloon.arrived()
         ejection.recall(self.root, self.machine.guest)
+        if self.machine.guest.open_trays:
+            from vmd.devices import trays
+
+            trays.recall(self.machine)
 
     def _eject(self) -> None:
         if not self.machine.guest.listens:
@@ -344,6 +348,10 @@ class Devices:
             self.loose.remove(device)
         else:
             device.bus.devices.remove(device)
+        if self.machine.guest.open_trays:
+            from vmd.devices import trays
+
+            trays.note(self.machine)
         self.machine.clock.call_later(GONE_NS, lambda: self._tell_gone(device))
 
     def _tell_gone(self, device: Device) -> None:

@@ -1,6 +1,7 @@
 """Drives whose medium can be taken out: trays that open and close. No guest of ours holds one.
 
-A floppy drive has no tray: it is as if it were always open.
+A floppy drive has no tray: it is as if it were always open. Which trays are open stands in the
+guest's RAM and travels with it.
 
 Observed from block/qapi-sysemu.c and hw/ide/core.c.
 """
@@ -29,8 +30,27 @@ def move(machine: Machine, drive: Drive, *, is_open: bool) -> None:
     """Open or close the tray, and tell of it if it was not so already."""
     if drive.has_tray and drive.tray_open is not is_open:
         drive.tray_open = is_open
+        note(machine)
         told = {"device": drive.name, "id": drive.qdev, "tray-open": is_open}
         machine.events.emit("DEVICE_TRAY_MOVED", told)
+
+
+def with_trays(machine: Machine) -> list[Drive]:
+    """The drives that have one, in their order."""
+    return [drive for drive in drives.of(machine) if drive.has_tray]
+
+
+def note(machine: Machine) -> None:
+    """Let the guest's RAM tell which are open."""
+    bits = sum(drive.tray_open << at for at, drive in enumerate(with_trays(machine)))
+    machine.guest.sees_trays(bits)
+
+
+def recall(machine: Machine) -> None:
+    """A guest has come, with trays that are as it left them."""
+    bits = machine.guest.open_trays
+    for at, drive in enumerate(with_trays(machine) if bits else ()):
+        drive.tray_open = bool(bits >> at & 1)
 
 
 def empty(machine: Machine, drive: Drive, name: str) -> None:

@@ -106,6 +106,7 @@ class Guest:
         state.store_given_back(self._ram, 0)
         state.store_wish(self._ram, None)
         state.store_asked(self._ram, ())
+        state.store_trays(self._ram, 0)
         self._console = None
         self._arrange()
 
@@ -174,6 +175,18 @@ class Guest:
         """These, and no others."""
         if self._ram is not None and self.program is not None and slots != self.asked_for:
             state.store_asked(self._ram, slots)
+
+    @property
+    def open_trays(self) -> int:
+        """Which of its machine's trays it knows to be open, a bit for each."""
+        if self._ram is None or self.program is None:
+            return 0
+        return state.load_trays(self._ram)
+
+    def sees_trays(self, bits: int) -> None:
+        """These are open, and no others."""
+        if self._ram is not None and self.program is not None and bits != self.open_trays:
+            state.store_trays(self._ram, bits)
 
     def start(self) -> None:
         """Let time pass for the guest."""

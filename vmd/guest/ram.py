@@ -27,7 +27,8 @@ _WISH_OFFSET = _BALLOON_OFFSET + 8
 _ASKED_OFFSET = _WISH_OFFSET + 8
 _ASKED_SIZE = 8  # of one entry: how long it is, and its bytes
 MOST_ASKED = 32
-STATE_SIZE = _ASKED_OFFSET + MOST_ASKED * _ASKED_SIZE - STATE_OFFSET
+_TRAYS_OFFSET = _ASKED_OFFSET + MOST_ASKED * _ASKED_SIZE
+STATE_SIZE = _TRAYS_OFFSET + 8 - STATE_OFFSET
 
 
 class GuestRam(Protocol):
@@ -109,6 +110,15 @@ def store_asked(ram: GuestRam, names: Sequence[bytes]) -> None:
     entries = [bytes([len(name)]) + name for name in names[:MOST_ASKED]]
     table = b"".join(entry.ljust(_ASKED_SIZE, b"\0") for entry in entries)
     ram.write(_ASKED_OFFSET, table.ljust(MOST_ASKED * _ASKED_SIZE, b"\0"))
+
+
+def load_trays(ram: GuestRam) -> int:
+    """Which trays of the machine's drives are open: a bit for each."""
+    return int.from_bytes(ram.read(_TRAYS_OFFSET, 8), "little")
+
+
+def store_trays(ram: GuestRam, bits: int) -> None:
+    ram.write(_TRAYS_OFFSET, (bits & (1 << 64) - 1).to_bytes(8, "little"))
 
 
 def add_one_to_pages(ram: GuestRam, start: int, end: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.differential.questions.drives import ask
-from tests.differential.scenes import MIB, Q35, images, leave
+from tests.differential.scenes import MIB, Q35, capabilities, images, leave, load, save
 
 if TYPE_CHECKING:
     from tests.differential.stage import Stage
@@ -163,3 +163,30 @@ def limits_of_drives(stage: Stage) -> None:
     machine.qmp.execute("query-block")
     machine.qmp.execute("query-named-block-nodes", {"flat": True})
     leave(machine)
+
+
+def _trays(told: list[dict[str, Any]]) -> list[tuple[str, object]]:
+    return [(drive["qdev"], drive.get("tray_open")) for drive in told]
+
+
+def trays_of_a_machine_that_moves(stage: Stage) -> None:
+    line = f"{Q35} -S -device ide-cd,id=a,bus=ide.0 -device virtio-scsi-pci -device scsi-cd,id=b"
+    line += " -device ide-cd,id=c,bus=ide.1"
+    source = stage.start(line)
+    capabilities(source, "events")
+    for name in ("b", "c"):
+        source.qmp.execute("blockdev-open-tray", {"id": name})
+    save(source)
+    leave(source)
+    for gone in (None, "b"):
+        target = stage.start(f"{line} -incoming defer")
+        capabilities(target, "events")
+        load(target)
+        target.qmp.execute("query-block", view=_trays)
+        if gone is not None:
+            target.qmp.execute("device_del", {"id": gone})
+            target.qmp.wait("DEVICE_DELETED")
+        target.qmp.execute("blockdev-close-tray", {"id": "c"})
+        target.qmp.execute("system_reset")
+        target.qmp.execute("query-block", view=_trays)
+        leave(target)
