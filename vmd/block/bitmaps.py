@@ -170,15 +170,21 @@ def add(
     bitmap.enabled, bitmap.persistent = not disabled, persistent
 
 
-def remove(node: Node, name: str) -> None:
-    """block-dirty-bitmap-remove."""
+def withdraw(node: Node, name: str) -> DirtyBitmap:
+    """Take a bitmap out of the image, if it is in there; its node still has it. QmpError if it
+    cannot be removed."""
     bitmap = find(node, name)
     check(bitmap, may_be_inconsistent=True)
     if bitmap.persistent and not bitmap.skip_store and node.header is not None:
         from vmd.block import persistent
 
         persistent.remove(node, name)
-    node.bitmaps.remove(bitmap)
+    return bitmap
+
+
+def remove(node: Node, name: str) -> None:
+    """block-dirty-bitmap-remove."""
+    node.bitmaps.remove(withdraw(node, name))
 
 
 def merge(target: DirtyBitmap, sources: Iterable[DirtyBitmap]) -> None:

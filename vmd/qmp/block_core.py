@@ -92,29 +92,30 @@ def block_dirty_bitmap_add(
 def block_dirty_bitmap_remove(machine: Machine, node: str, name: str) -> None:
     from vmd.block import bitmaps
 
-    bitmaps.remove(_node_with_bitmaps(machine, node), name)
+    bitmaps.remove(node_with_bitmaps(machine, node), name)
 
 
 def block_dirty_bitmap_clear(machine: Machine, node: str, name: str) -> None:
     from vmd.block import bitmaps
 
-    bitmap = _bitmap(machine, node, name)
+    bitmap = bitmap_of(machine, node, name)
     bitmaps.check(bitmap)
     bitmap.bits.clear()
 
 
 def block_dirty_bitmap_enable(machine: Machine, node: str, name: str) -> None:
-    _switch_bitmap(machine, node, name, enabled=True)
+    switch_bitmap(machine, node, name, enabled=True)
 
 
 def block_dirty_bitmap_disable(machine: Machine, node: str, name: str) -> None:
-    _switch_bitmap(machine, node, name, enabled=False)
+    switch_bitmap(machine, node, name, enabled=False)
 
 
-def _switch_bitmap(machine: Machine, node: str, name: str, *, enabled: bool) -> None:
+def switch_bitmap(machine: Machine, node: str, name: str, *, enabled: bool) -> None:
+    """Have a bitmap record, or stay as it is."""
     from vmd.block import bitmaps
 
-    bitmap = _bitmap(machine, node, name)
+    bitmap = bitmap_of(machine, node, name)
     bitmaps.check(bitmap, may_be_read_only=True)
     bitmap.enabled = enabled
 
@@ -124,12 +125,12 @@ def block_dirty_bitmap_merge(
 ) -> None:
     from vmd.block.bitmaps import find, merge
 
-    own = _node_with_bitmaps(machine, node)
+    own = node_with_bitmaps(machine, node)
     found = find(own, target)
     sources = (  # looked up one after the other, each when those before it fit
         find(own, source)
         if isinstance(source, str)
-        else _bitmap(machine, source["node"], source["name"])
+        else bitmap_of(machine, source["node"], source["name"])
         for source in bitmaps
     )
     merge(found, sources)
@@ -140,16 +141,18 @@ async def x_debug_block_dirty_bitmap_sha256(
 ) -> dict[str, object]:
     from vmd.worker import in_a_thread
 
-    return {"sha256": await in_a_thread(_bitmap(machine, node, name).sha256)}
+    return {"sha256": await in_a_thread(bitmap_of(machine, node, name).sha256)}
 
 
-def _bitmap(machine: Machine, node: str, name: str) -> DirtyBitmap:
+def bitmap_of(machine: Machine, node: str, name: str) -> DirtyBitmap:
+    """A bitmap of a node, or of what is in a drive; QmpError if it is not there."""
     from vmd.block import bitmaps
 
-    return bitmaps.find(_node_with_bitmaps(machine, node), name)
+    return bitmaps.find(node_with_bitmaps(machine, node), name)
 
 
-def _node_with_bitmaps(machine: Machine, name: str) -> Node:
+def node_with_bitmaps(machine: Machine, name: str) -> Node:
+    """The node of that name, or what is in the drive of that name; QmpError if there is none."""
     from vmd.devices import drives
 
     found = drives.node_of(machine, name)
