@@ -15,11 +15,12 @@ from tests.vmd.stream_cases import START
 from tests.vmd.streams import Collected
 from vmd.memory import RamBlock
 from vmd.migration import stream
-from vmd.migration.ram import RamSaver
-from vmd.migration.ram_load import RamLoader, apply_xbzrle
+from vmd.migration.ram import MEM_SIZE, RamSaver
+from vmd.migration.ram_load import MOST_MADE, RamLoader, apply_xbzrle
 from vmd.migration.reader import StreamReader
 from vmd.migration.sections import Configuration
 from vmd.migration.source import LoadError, Source, finish
+from vmd.migration.stream import be64, cstr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -437,3 +438,13 @@ def test_a_reader_never_waits_for_what_has_arrived(make: Callable[..., RamBlock]
             reader.keep()
         assert ended
     assert bytes(target.view) == bytes(source.view)
+
+
+def test_a_table_without_end_is_refused_before_it_has_taken_much() -> None:
+    names = (f"/rom@{number}" for number in range(MOST_MADE + 2))
+    table = b"".join(cstr(name) + be64(PAGE) for name in names)
+    loader = RamLoader([], unknown=lambda name, size: RamBlock.anonymous(name, size))
+    with pytest.raises(LoadError, match=f'Unknown ramblock "/rom@{MOST_MADE}"'):
+        finish(loader.load(Source(be64((MOST_MADE + 2) * PAGE | MEM_SIZE) + table), 4))
+    assert len(loader.made) == MOST_MADE
+    loader.give_up()

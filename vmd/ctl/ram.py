@@ -110,6 +110,7 @@ class CountedRam:
         self._with_gpa = "x-ignore-shared" in capabilities and not (strict and self.mapped)
         self.total: int | None = None
         self.blocks: list[CountedBlock] = []
+        self._named: dict[str, CountedBlock] = {}
         self._loader = RamLoader([])
 
     def load(self, source: Source, version: int) -> Parse[None]:
@@ -144,12 +145,12 @@ class CountedRam:
                 yield from self._mapped(source, block)
 
     def _block(self, name: str, length: int, gpa: int | None) -> CountedBlock:
-        found = next((block for block in self.blocks if block.idstr == name), None)
+        found = self._named.get(name)
         if found is not None:
             if found.size != length:
                 raise invalid(f"Size mismatch: {name}: 0x{length:x} != 0x{found.size:x}")
             return found
-        block = CountedBlock(name, length, gpa)
+        block = self._named[name] = CountedBlock(name, length, gpa)
         self.blocks.append(block)
         self._loader.blocks.append(cast("RamBlock", block))
         return block

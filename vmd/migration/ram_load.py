@@ -48,6 +48,7 @@ _IN_STREAM = ZERO | PAGE | XBZRLE | HOOK | MULTIFD_FLUSH  # never with mapped-ra
 _MOST_PAGES = 256  # records looked at together: about a MiB
 _FEW = 8
 _DENSE = 64
+MOST_MADE = 4096  # blocks; QEMU's largest machines have hundreds
 _LONG_RUN = 2 << 20  # bytes of data after which it is likely that it goes on
 
 
@@ -193,6 +194,8 @@ class RamLoader:
             raise invalid(f"Mismatched GPAs for block {block.idstr} {gpa}!= {block.gpa}")
 
     def _make(self, name: str, length: int) -> RamBlock | None:
+        if len(self.made) >= MOST_MADE:
+            return None
         try:
             block = self._unknown(name, length) if self._unknown is not None else None
         except OSError as error:
