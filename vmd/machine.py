@@ -310,7 +310,7 @@ class Machine:
             self.dirty_limits.abandon()
         self.guest.stop()
         if (nodes := self._made("nodes")) is not None:
-            nodes.close()
+            nodes.end()
         self._on_exit(code)
 
     # Its parts, made when somebody first asks: most of them only wait for that.

@@ -23,6 +23,7 @@ from tests.vmd.stream_cases import (
     HEADER,
     START,
     be,
+    command,
     config,
     cstr,
     footer,
@@ -72,6 +73,12 @@ def whole(*chunks: bytes, version: int = 1) -> bytes:
     """A stream with all chunks in the first section."""
     made = section(b"".join(chunks) + b"\1", 2, "dirty-bitmap", 0, version)
     return START + made + globalstate() + DESCRIBED
+
+
+def advised(*commands: bytes) -> bytes:
+    """A stream with commands in front of its sections, and one sound bitmap."""
+    sections = whole(new(), bits(), done()).removeprefix(HEADER + config())
+    return HEADER + config() + b"".join(commands) + sections
 
 
 def in_two(start: bytes, end: bytes) -> bytes:
@@ -152,6 +159,12 @@ def cases() -> dict[str, bytes]:
         "an older version": whole(new(), version=0),
         "a newer version": whole(new(), version=2),
         "no section at all": HEADER + config(),
+        "advice": advised(command(3)),
+        "advice twice": advised(command(3), command(3)),
+        "advice of RAM": advised(command(3, bytes(16))),
+        "advice of RAM behind the other": advised(command(3), command(3, bytes(16))),
+        "advice of a wrong length": advised(command(3), command(3, bytes(1))),
+        "running without listening": advised(command(3), command(5)),
     }
     for granularity in (0, 1, 256, 511, 512, 513, 3 << 9, 1 << 31, 0xFFFFFFFF):
         made[f"granularity {granularity}"] = whole(new(granularity=granularity), done())

@@ -19,6 +19,8 @@ NEWER = struct.Struct(">QQQII")
 SNAPSHOT = struct.Struct(">QIHHIIQII")
 READ_SIZE = 1 << 16
 _LEAST_BITS, _MOST_BITS = 9, 21
+_MOST_ORDER = 6
+_MOST_REFCOUNTS = 8 << 20  # bytes
 BACKING_FORMAT = 0xE2792ACA
 BITMAPS = 0x23852875
 BITMAPS_EXTENSION = struct.Struct(">IIQQ")
@@ -105,6 +107,14 @@ def parse_qcow2(data: bytes) -> Qcow2:
         incompatible, compatible, autoclear, refcount_order, length = NEWER.unpack_from(
             data, HEADER.size
         )
+        if length < HEADER.size + NEWER.size:
+            raise QmpError("qcow2 header too short")
+        if length > 1 << cluster_bits:
+            raise QmpError("qcow2 header exceeds cluster size")
+    if refcounts_clusters << cluster_bits > _MOST_REFCOUNTS:
+        raise QmpError("Reference count table too large")
+    if refcount_order > _MOST_ORDER:
+        raise QmpError("Reference count entry width too large; may not exceed 64 bits")
     compression = data[104] if length > 104 and len(data) > 104 else 0
     backing = None
     if backing_at and backing_length:

@@ -294,13 +294,10 @@ class Nodes:
             if not isinstance(reference, str):
                 self._drop(node)
 
-    def close(self) -> None:
-        """Let go of all of them; the process ends."""
+    def end(self) -> None:
+        """The process ends: what images shall keep is put into them."""
         for node in self.by_name.values():
             self._store_bitmaps(node)
-        for node in self.by_name.values():
-            node.close()
-        self.by_name.clear()
 
     def _store_bitmaps(self, node: Node) -> None:
         if node.bitmaps:

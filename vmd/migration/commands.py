@@ -37,25 +37,30 @@ def check_length(number: int, length: int) -> None:
 
 
 def check_command(
-    number: int, payload: bytes, return_path: bool, x_colo: bool = False
+    number: int,
+    payload: bytes,
+    return_path: bool,
+    x_colo: bool = False,
+    advised: bool = False,
 ) -> str | None:
     """LoadError if the command must not come; a line for stderr if it is only odd.
 
-    `return_path`: the source has opened one before; `x_colo`: the capability is on. Postcopy is a
-    state that is never entered here, so its commands always come at the wrong time.
+    `return_path`: the source has opened one before; `x_colo`: the capability is on; `advised`: the
+    source has said before that it might go on behind the switch-over. That is never entered here,
+    so its other commands always come at the wrong time.
     """
     if number == stream.OPEN_RETURN_PATH and return_path:
         return "CMD_OPEN_RETURN_PATH called when RP already open"
     if number == stream.PING and not return_path:
         value = int.from_bytes(payload, "big")
         raise LoadError(errno.EPERM, f"CMD_PING (0x{value:x}) received with no return path")
+    if number in _POSTCOPY_ONLY or (number == stream.POSTCOPY_ADVISE and advised):
+        name = COMMANDS[number][0]
+        raise LoadError(errno.EPERM, f"CMD_{name} in wrong postcopy state ({int(advised)})")
     if number == stream.POSTCOPY_ADVISE and len(payload) == 16:
         raise invalid("RAM postcopy is disabled but have 16 byte advise")
     if number == stream.POSTCOPY_ADVISE and payload:
         raise invalid(f"CMD_POSTCOPY_ADVISE invalid length ({len(payload)})")
-    if number in _POSTCOPY_ONLY:
-        name = COMMANDS[number][0]
-        raise LoadError(errno.EPERM, f"CMD_{name} in wrong postcopy state (0)")
     if number == stream.ENABLE_COLO and not x_colo:
         raise invalid(
             "ENABLE_COLO command come in migration stream, but x-colo capability is not set"

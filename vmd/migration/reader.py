@@ -138,6 +138,7 @@ class StreamReader:
         self._section: stream.Span | None = None
         self._places = places
         self._x_colo = x_colo
+        self._advised = False
         self._guess: InPlace | None = None
         self._carrier = Carrier()
         self._records: list[Record] = []
@@ -414,11 +415,12 @@ class StreamReader:
             yield from self._package(source)
             return
         payload = yield from source.take(length)
-        notice = check_command(number, payload, self.return_path, self._x_colo)
+        notice = check_command(number, payload, self.return_path, self._x_colo, self._advised)
         if notice is not None:
             self._notice(notice)
         if number == stream.OPEN_RETURN_PATH:
             self.return_path = True
+        self._advised = self._advised or number == stream.POSTCOPY_ADVISE
         self.colo = self.colo or number == stream.ENABLE_COLO
         self._tell(stream.Command(number, payload))
 

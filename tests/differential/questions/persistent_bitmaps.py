@@ -395,3 +395,15 @@ def lists_that_are_damaged(stage: Stage) -> None:
             _hash(machine)
             machine.qmp.execute("blockdev-del", {"node-name": "q"})
     machine.process.kill()
+
+
+def headers_that_no_image_has(stage: Stage) -> None:
+    machine = stage.start(PLAIN)
+    file = {"driver": "file", "filename": "bad.qcow2"}
+    for at, value in ((99, 7), (96, 255), (103, 0), (100, 1), (59, 129), (56, 255)):
+        qcow2(stage.file("bad.qcow2"), 16 * MIB)
+        data = bytearray(stage.file("bad.qcow2").read_bytes())
+        data[at] = value
+        stage.file("bad.qcow2").write_bytes(data)
+        machine.qmp.execute("blockdev-add", {"driver": "qcow2", "node-name": "q", "file": file})
+    leave(machine)
