@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +23,7 @@ from tests.differential.primary import (
     live,
     stream,
 )
+from tests.differential.wires import GUARD
 from tests.faults.stand import PAGE, Subject
 from tests.vmd.stream_cases import (
     DESCRIBED,
@@ -40,6 +43,7 @@ from tests.vmd.stream_cases import (
 )
 from vmd.guest.guest import GuestOptions
 from vmd.memory import RamBlock
+from vmd.migration import secondary
 from vmd.migration.colo import MOST_DEVICES
 from vmd.migration.colo_cache import RamCache
 from vmd.runstate import RunState
@@ -147,6 +151,7 @@ async def after(sent: bytes, *, cut: bool) -> bytes:
             stand.peer.close()
         await stand.broken()
         await stand.take_over()
+        assert not [line for line in stand.subject.reports if "Error:" in line], "a bug"
         return stand.ram()
     finally:
         stand.close()
@@ -256,6 +261,78 @@ async def test_nothing_that_comes_once_it_has_taken_over_changes_it() -> None:
     assert then in (OLD * 2, NEW * 2)
     assert stand.subject.state is RunState.RUNNING
     stand.close()
+
+
+async def test_without_memory_for_the_copy_the_stream_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_room(blocks: object, *, ignore_shared: bool) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(secondary, "RamCache", no_room)
+    stand = Stand()
+    await stand.send(stream())
+    assert await stand.hear() == ""
+    await stand.subject.ended()
+    assert stand.migration.query() == {
+        "status": "failed",
+        "error-desc": "load of migration failed: Cannot allocate memory",
+    }
+    assert stand.subject.state is RunState.INMIGRATE
+    stand.close()
+
+
+async def test_without_room_for_a_checkpoint_no_more_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(cache: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    stand = Stand()
+    await stand.stand_by()
+    await stand.take(FIRST)
+    monkeypatch.setattr(RamCache, "flush", full)
+    await stand.send(whole(SECOND))
+    await stand.broken()
+    assert stand.subject.reports == ["The checkpoint cannot be kept: No space left on device"]
+    await stand.take_over()
+    assert stand.ram() == OLD * 2
+    stand.close()
+
+
+async def test_it_takes_over_once_the_checkpoint_that_is_being_taken_is_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stand = Stand()
+    await stand.stand_by()
+    may_go_on, has_begun, flush = threading.Event(), threading.Event(), RamCache.flush
+
+    def slowly(cache: RamCache) -> None:
+        has_begun.set()
+        may_go_on.wait(GUARD)
+        flush(cache)
+
+    monkeypatch.setattr(RamCache, "flush", slowly)
+    await stand.send(whole(SECOND))
+    await asyncio.to_thread(has_begun.wait, GUARD)
+    waiting = stand.migration.lost_heartbeat()
+    assert waiting is not None
+    may_go_on.set()
+    await waiting
+    await stand.subject.ended()
+    assert stand.ram() == NEW * 2
+    assert stand.subject.state is RunState.RUNNING
+    assert stand.subject.names().count("COLO_EXIT") == 1
+    stand.close()
+
+
+async def test_whatever_byte_is_wrong_the_guest_can_go_on() -> None:
+    rng = random.Random(17)
+    for _ in range(60):
+        data = bytearray(whole(SECOND))
+        for _ in range(rng.randrange(1, 4)):
+            data[rng.randrange(len(data))] ^= rng.randrange(1, 256)
+        await after(bytes(data), cut=True)
 
 
 async def test_a_primary_may_say_the_first_checkpoint_with_the_stream() -> None:

@@ -229,13 +229,15 @@ class Incoming:
         from vmd.migration.secondary import Secondary
 
         vm = self._vm
+        secondary = Secondary(vm, channel, worker, answers, self._adopt_again)
+        await secondary.prepare(arrival, self._options.is_on("x-ignore-shared"))
         self._carried[:] = arrival.carried
         vm.ram_blocks += arrival.blocks
         self._adopt(arrival)
-        self._secondary = secondary = Secondary(vm, channel, worker, answers, self._adopt_again)
+        self._secondary = secondary
         self._step(MigrationStatus.COLO)
         try:
-            await secondary.stand_by(arrival, self._options.is_on("x-ignore-shared"))
+            await secondary.stand_by()
         finally:
             self._secondary = None
         await worker.run(secondary.close)

@@ -10,6 +10,7 @@ migration/colo-failover.c; unlike QEMU's, the monitors answer while RAM comes.
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import TYPE_CHECKING, TypeVar
 
 from qapi.error import QmpError
@@ -71,21 +72,30 @@ class Secondary:
         self._whole = asyncio.Event()  # no checkpoint is just being taken over
         self._whole.set()
 
-    async def stand_by(self, arrival: Arrival, ignore_shared: bool) -> None:
-        """Until this machine has taken over; its guest is then to go on."""
+    async def prepare(self, arrival: Arrival, ignore_shared: bool) -> None:
+        """Copy what the stream has brought; LoadError if the host has no room for that."""
         self._reader, self._ram = arrival.reader, arrival.ram
         self._source = self._reader.behind()
-        self._cache = cache = await self._worker.run(
-            lambda: RamCache(self._ram.blocks, ignore_shared=ignore_shared)
-        )
-        self._ram.go_on_in(cache.blocks)
+        try:
+            self._cache = await self._worker.run(
+                lambda: RamCache(self._ram.blocks, ignore_shared=ignore_shared)
+            )
+        except OSError as error:
+            number = error.errno or errno.ENOMEM
+            raise LoadError(number, "There is no memory for a copy of the RAM") from None
+        self._ram.go_on_in(self._cache.blocks)
+
+    async def stand_by(self) -> None:
+        """Until this machine has taken over; its guest is then to go on."""
         self._answers.are_heard()
         try:
-            await self._take_checkpoints(cache)
+            await self._take_checkpoints()
         except ColoError as error:
             odd = [record.line for record in self._records if isinstance(record, Notice)]
             for line in (*odd, *error.lines):
                 self._vm.report(line)
+        except Exception as error:  # a bug must lose no guest
+            self._vm.report(f"{type(error).__name__}: {error}")
         self._exit("error")
         await self._taking_over.wait()
 
@@ -124,7 +134,7 @@ class Secondary:
             self._told = True
             self._vm.events.emit("COLO_EXIT", {"mode": "secondary", "reason": reason})
 
-    async def _take_checkpoints(self, cache: RamCache) -> None:
+    async def _take_checkpoints(self) -> None:
         """ColoError as soon as something is wrong; without a word if nobody hears the first."""
         self._start()
         if not await self._says(Message.CHECKPOINT_READY):
@@ -138,18 +148,19 @@ class Secondary:
             data = await self._read(colo.take_devices(self._source))
             await self._say(Message.VMSTATE_RECEIVED)
             await self._read(colo.load_devices(data, self._reader))
-            await self._make_it_so(cache)
+            await self._make_it_so()
             await self._say(Message.VMSTATE_LOADED)
 
-    async def _make_it_so(self, cache: RamCache) -> None:
+    async def _make_it_so(self) -> None:
         """A whole checkpoint has come: this is the guest from now on."""
+        assert self._cache is not None
         arrival = summarize(self._records, self._reader, self._ram)
         if arrival.was_suspended:
             raise ColoError("invalid runstate transition: 'colo' -> 'suspended'")
         self._check_still_standing_by()
         self._whole.clear()
         try:
-            await self._worker.run(cache.flush)
+            await self._worker.run(self._cache.flush)
         except OSError as error:
             raise ColoError(f"The checkpoint cannot be kept: {error.strerror}") from None
         finally:
