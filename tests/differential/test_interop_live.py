@@ -214,3 +214,27 @@ def test_the_destination_of_the_other_becomes_a_secondary_and_takes_over(
     assert status(target) == "running"
     assert target.qmp.execute("query-migrate")["status"] == "completed"
     leave(target)
+
+
+def test_a_q35_guest_of_qemu_is_taken_over_by_vmd_and_lives_on_in_qemu(
+    vmd: Stage, real: Stage
+) -> None:
+    source = real.start(Q35, guest="ab", serial=True)
+    speaks(source.serial, b"B")
+    secondary = vmd.start(f"{Q35} -incoming defer", guest="none")
+    for machine in (source, secondary):
+        capabilities(machine, "events", "x-colo")
+    secondary.qmp.execute("migrate-incoming", {"uri": "unix:in"})
+    source.qmp.execute("migrate", {"uri": "unix:in"})
+    settle(source)
+    secondary.qmp.wait("COLO_EXIT")
+    leave(source)
+    secondary.qmp.execute("x-colo-lost-heartbeat")
+    secondary.qmp.wait("RESUME")
+    off = {"capabilities": [{"capability": "x-colo", "state": False}]}
+    secondary.qmp.execute("migrate-set-capabilities", off)
+    target = real.start(f"{Q35} -incoming defer", guest="ab", serial=True)
+    pass_over(secondary, target, "unix", real.directory)
+    leave(secondary)
+    speaks(target.serial, b"B")
+    leave(target)

@@ -19,10 +19,12 @@ from tests.differential.primary import (
     SIZE,
     VMSTATE,
     Checkpoint,
+    Primary,
     devices,
     live,
     stream,
 )
+from tests.differential.scenes import capabilities, leave
 from tests.differential.wires import GUARD
 from tests.faults.stand import PAGE, Subject
 from tests.vmd.stream_cases import (
@@ -51,6 +53,8 @@ from vmd.runstate import RunState
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.differential.stage import Stage
 
 OLD, NEW = b"old " * (PAGE // 4), b"new " * (PAGE // 4)
 FIRST = Checkpoint(live(page(0, OLD), record(PAGE, 0x28, None, OLD)))
@@ -390,6 +394,26 @@ async def test_devices_that_are_carried_are_those_of_the_checkpoint(tmp_path: Pa
     assert b"within" in state
     assert b"before" not in state
     stand.close()
+
+
+def test_a_secondary_whose_image_was_anothers_goes_on_once_it_is_its_own(vmd: Stage) -> None:
+    vmd.file("img").write_bytes(bytes(1 << 16))
+    drive = "-blockdev driver=file,filename=img,node-name=n -device virtio-blk-pci,drive=n"
+    other = vmd.start(f"-machine q35 -nodefaults -m 8 -S {drive}")
+    machine = vmd.start(f"-machine q35 -nodefaults -m 8 {drive} -incoming defer")
+    capabilities(machine, "events", "x-colo")
+    machine.qmp.execute("migrate-incoming", {"uri": "unix:in"})
+    head = HEADER + config(b"pc-q35-10.0") + command(8) + section(be(8, 4) + EOS)
+    with Primary(vmd.directory) as primary:
+        primary.send(head + end() + globalstate() + DESCRIBED)
+        machine.qmp.wait("MIGRATION", status="colo")
+        machine.qmp.execute("x-colo-lost-heartbeat")
+        machine.qmp.wait("MIGRATION", status="completed")
+        primary.hears()
+    leave(other)
+    machine.qmp.execute("cont")
+    assert machine.qmp.execute("query-status")["status"] == "running"
+    leave(machine)
 
 
 def test_the_copy_holds_what_the_guest_holds_and_no_more() -> None:

@@ -14,10 +14,14 @@ MS = 1_000_000
 
 
 class Handover:
-    """What one migration does to the run state. `old_state`: from before it stopped the guest."""
+    """What one migration does to the run state. `old_state`: from before it stopped the guest.
 
-    def __init__(self, vm: Vm) -> None:
+    With `keeps_images` they stay this machine's: a secondary is to have its own.
+    """
+
+    def __init__(self, vm: Vm, *, keeps_images: bool = False) -> None:
         self._vm = vm
+        self._keeps_images = keeps_images
         self._stopped_ns = 0
         self.old_state: RunState | None = None
 
@@ -33,12 +37,13 @@ class Handover:
 
     def let_go(self) -> None:
         """Its images may be another's: who gets the last of the stream goes on with them."""
-        self._vm.gone()
+        if not self._keeps_images:
+            self._vm.gone()
 
     def give_away(self) -> None:
         """It lives elsewhere."""
         if self._vm.runstate.state is RunState.FINISH_MIGRATE:
-            self._vm.gone()
+            self.let_go()
             self._vm.runstate.become(RunState.POSTMIGRATE)
 
     def take_back(self) -> None:

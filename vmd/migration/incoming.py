@@ -244,7 +244,8 @@ class Incoming:
         vm.arrived(self._options.parameters)
         if self._bitmaps is not None:
             self._bitmaps.begin()
-        self._starts()
+        if not self._starts() and vm.runstate.may_become(RunState.PAUSED):
+            vm.runstate.become(RunState.PAUSED)  # QEMU's would be in inmigrate for ever
 
     def _adopt(self, arrival: Arrival) -> None:
         """What came is the guest from now on."""

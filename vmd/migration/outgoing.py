@@ -56,7 +56,7 @@ class Outgoing:
         self._bitmaps = bitmaps
         self._course = Course(announce, announce_pass)
         self.stats, self.xbzrle = self._course.stats, self._course.xbzrle
-        self._handover = Handover(vm)
+        self._handover = Handover(vm, keeps_images=options.is_on("x-colo"))
         self._channel: Channel | None = None
         self._sending: Sending | None = None
         self._connecting: asyncio.Task[Channel] | None = None

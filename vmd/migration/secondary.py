@@ -89,6 +89,12 @@ class Secondary:
         """Until this machine has taken over; its guest is then to go on."""
         self._answers.are_heard()
         try:
+            self._start()
+        except ColoError:
+            self._told = True  # QEMU tells no end of what has not begun
+            await self._taking_over.wait()
+            return
+        try:
             await self._take_checkpoints()
         except ColoError as error:
             odd = [record.line for record in self._records if isinstance(record, Notice)]
@@ -117,8 +123,8 @@ class Secondary:
         vm = self._vm
         if vm.runstate.state is RunState.RUNNING:
             vm.vm_stop(RunState.COLO)
-        elif vm.runstate.may_become(RunState.COLO):
-            vm.runstate.become(RunState.COLO)
+        elif vm.runstate.state is RunState.SUSPENDED:
+            vm.runstate.become(RunState.COLO)  # without STOP
         vm.runstate.was_suspended = False
         if not vm.autostart:
             vm.report('"-S" qemu option will be ignored in secondary side')
@@ -136,7 +142,6 @@ class Secondary:
 
     async def _take_checkpoints(self) -> None:
         """ColoError as soon as something is wrong; without a word if nobody hears the first."""
-        self._start()
         if not await self._says(Message.CHECKPOINT_READY):
             return
         while True:

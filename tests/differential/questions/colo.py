@@ -50,6 +50,10 @@ if TYPE_CHECKING:
 
 SMALL = "-machine none -nodefaults -m 1"
 FULL = b"A" * PAGE
+DISK = (
+    "-machine q35 -nodefaults -accel tcg -m 8 -blockdev driver=file,filename=img,node-name=n"
+    " -device virtio-blk-pci,drive=n"
+)
 
 
 def _waiting(stage: Stage, options: str = "", *names: str, human: str | None = None) -> Machine:
@@ -159,6 +163,44 @@ def only_one_side_knows_of_a_secondary(stage: Stage) -> None:
             target.qmp.wait("MIGRATION", status="completed")
             target.qmp.execute("query-colo-status")
             leave(target)
+
+
+def a_source_keeps_its_images(stage: Stage) -> None:
+    stage.file("img").write_bytes(bytes(1 << 16))
+    machine = stage.start(f"{DISK} -S")
+    for names in ((), ("x-colo",)):
+        capabilities(machine, "events", *names)
+        machine.qmp.execute("migrate", {"uri": "file:vm.state"})
+        settle(machine)
+        _owner(stage, machine)
+        machine.qmp.execute("cont")
+        _owner(stage, machine)
+        machine.qmp.execute("stop")
+    leave(machine)
+
+
+def _owner(stage: Stage, machine: Machine) -> None:
+    (node,) = machine.qmp.execute("query-named-block-nodes", quietly=True)
+    stage.note(f"# the image is its own: {node['active']}")
+
+
+def a_secondary_whose_image_is_anothers_never_starts(stage: Stage) -> None:
+    """Real QEMU tells the reason twice, and does not survive to take over."""
+    stage.file("img").write_bytes(bytes(1 << 16))
+    other = stage.start(f"{DISK} -S")
+    machine = stage.start(f"{DISK} -incoming defer")
+    capabilities(machine, "events", "x-colo")
+    machine.qmp.execute("migrate-incoming", {"uri": "unix:in"})
+    with Primary(stage.directory) as primary:
+        head = HEADER + config(b"pc-q35-10.0") + ENABLE
+        primary.send(head + section(be(8, 4) + EOS) + end() + globalstate() + DESCRIBED)
+        machine.qmp.wait("MIGRATION", status="colo")
+        for question in ("query-migrate", "query-status", "query-colo-status"):
+            machine.qmp.execute(question)
+        _owner(stage, machine)
+        machine.qmp.execute("quit")
+        machine.qmp.end()
+    leave(other)
 
 
 def a_mode_that_cannot_be_had_with_it(stage: Stage) -> None:
@@ -320,9 +362,18 @@ def it_takes_over_in_the_middle_of_a_checkpoint(stage: Stage) -> None:
         stage.note(f"secondary: {primary.hears()}")
         machine.qmp.wait("STOP")
         _fail_over(stage, machine)
+        _whatever_the_reason(stage)
         stage.note(f"secondary: {primary.hears()!r}")
         primary.close()
         leave(machine)
+
+
+def _whatever_the_reason(stage: Stage) -> None:
+    """A secondary that is just reading finds that out before or after the one that takes over."""
+    told = '<- event COLO_EXIT {"mode": "secondary", "reason": '
+    for index, line in enumerate(stage.transcript):
+        if line.startswith(told):
+            stage.transcript[index] = f"{told}<one or the other>"
 
 
 def what_state_the_source_had_does_not_matter(stage: Stage) -> None:
