@@ -46,6 +46,7 @@ from tests.vmd.stream_cases import (
 from vmd.guest.guest import GuestOptions
 from vmd.memory import RamBlock
 from vmd.migration import secondary
+from vmd.migration.channels.stream import IncomingStream, Interrupted
 from vmd.migration.colo import MOST_DEVICES
 from vmd.migration.colo_cache import RamCache
 from vmd.runstate import RunState
@@ -249,6 +250,30 @@ async def test_it_takes_over_while_ram_comes_and_does_not() -> None:
     await stand.take_over()
     assert stand.ram() == OLD * 2
     assert await stand.hear() == ""
+    stand.close()
+
+
+async def test_it_takes_over_from_a_primary_that_takes_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer, stuck = IncomingStream.answer, threading.Event()
+
+    def waits(channel: IncomingStream, data: bytes) -> bool:
+        if len(data) == 8:  # a PONG
+            stuck.set()
+            channel.wire.wait(0)
+            raise Interrupted
+        return answer(channel, data)
+
+    monkeypatch.setattr(IncomingStream, "answer", waits)
+    stand = Stand()
+    await stand.stand_by()
+    await stand.take(FIRST)
+    await stand.send(BEGUN + command(2, be(4, 7)))
+    await asyncio.to_thread(stuck.wait, GUARD)
+    await stand.take_over()
+    assert stand.ram() == OLD * 2
+    assert stand.subject.reports == []
     stand.close()
 
 

@@ -232,6 +232,8 @@ class Secondary:
             sort(self._reader.told(), self._records, self._answers)
         except LoadError as error:
             raise ColoError(*error.lines) from None
+        except Interrupted:  # in an answer that the primary does not take
+            raise ColoError from None
 
     def _feed(self) -> None:
         try:
