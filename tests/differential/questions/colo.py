@@ -111,16 +111,17 @@ def a_source_writes_that_it_wants_a_secondary_and_completes(stage: Stage) -> Non
 
 
 def a_source_with_a_return_path_takes_its_guest_back(stage: Stage) -> None:
-    target = _small_target(stage, "x-colo")
-    source = stage.start(SMALL)
-    capabilities(source, "events", "x-colo", "return-path")
-    source.qmp.execute("migrate", {"uri": "unix:in"})
-    source.qmp.wait("RESUME")
-    target.qmp.wait("COLO_EXIT")
-    for machine in (source, target):
-        machine.qmp.execute("query-status")
-    leave(source)
-    leave(target)
+    for names in (("return-path",), ("return-path", "switchover-ack")):
+        target = _small_target(stage, "x-colo", *names)
+        source = stage.start(SMALL)
+        capabilities(source, "events", "x-colo", *names)
+        source.qmp.execute("migrate", {"uri": "unix:in"})
+        source.qmp.wait("RESUME")
+        target.qmp.wait("COLO_EXIT")
+        for machine in (source, target):
+            machine.qmp.execute("query-status")
+        leave(source)
+        leave(target)
 
 
 def _small_target(stage: Stage, *names: str) -> Machine:
@@ -404,6 +405,22 @@ def a_secondary_that_was_to_stay_stopped_runs(stage: Stage) -> None:
     primary.close()
     machine.qmp.wait("COLO_EXIT")
     _fail_over(stage, machine)
+    leave(machine)
+
+
+def a_secondary_asked_for_on_the_command_line(stage: Stage) -> None:
+    presets = "-global migration.x-colo=on -global migration.x-events=on"
+    machine = stage.start(f"{RAM} -incoming unix:in {presets}", human="pipe")
+    primary = Primary(stage.directory)
+    primary.send(stream())
+    stage.note(f"secondary: {primary.hears()}")
+    machine.qmp.wait("RESUME")
+    stage.note(f"secondary: {primary.checkpoint(Checkpoint(live(page(0, FULL))))}")
+    primary.close()
+    machine.qmp.wait("COLO_EXIT")
+    machine.human.type("x_colo_lost_heartbeat")
+    machine.qmp.wait("RESUME")
+    _look(stage, machine)
     leave(machine)
 
 
