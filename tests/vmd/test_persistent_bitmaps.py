@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qapi.error import QmpError
-from vmd.block import bitmaps, blank
+from vmd.block import bitmaps, blank, resize
 from vmd.block.bitmap_list import listed
 from vmd.block.nodes import Node, Nodes
 
@@ -113,6 +113,14 @@ def test_while_another_machine_has_the_image_its_bitmaps_are_not_here(host: Host
     other.nodes.remove("q")
     host.nodes.activate(True)
     assert told(node) == before
+
+
+def test_a_node_whose_bitmaps_travel_keeps_its_size(host: Host) -> None:
+    node = host.image()
+    keep(node, "a", 0)
+    node.bitmaps[0].busy = True
+    with pytest.raises(QmpError, match="Bitmap 'a' is currently in use by another operation"):
+        resize.check(node, SIZE * 2)
 
 
 def test_an_image_whose_counts_are_behind_is_not_written_to(host: Host) -> None:

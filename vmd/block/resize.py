@@ -30,6 +30,11 @@ def check(node: Node, size: int) -> None:
     """Refuse a size that no node can have, or a node that cannot have another; QmpError."""
     if size > MOST:
         raise QmpError(f"offset({size}) exceeds maximum({MOST})")
+    for bitmap in node.bitmaps:
+        if bitmap.busy:  # QEMU aborts
+            from vmd.block.bitmaps import check as demand_idle
+
+            demand_idle(bitmap)
     if node.driver == "raw":
         if "size" in node.options:
             raise QmpError("Cannot resize fixed-size raw disks")
