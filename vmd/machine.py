@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from vmd.announce import Announcements
-    from vmd.block.nodes import Node, Nodes
+    from vmd.block.node import Node
+    from vmd.block.nodes import Nodes
     from vmd.chardev.registry import Chardevs
     from vmd.clock import Clock
     from vmd.devices.host_cpu import HostCpu

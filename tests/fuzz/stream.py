@@ -38,7 +38,7 @@ def check(data: bytes) -> None:
 
 def outcome(pieces: list[bytes], *, carry: bool) -> tuple[list[str], str, str]:
     """What a receiver tells of the stream, how it ends, and a digest of its RAM and its bitmaps."""
-    from vmd.block.nodes import Node
+    from vmd.block.node import Node
     from vmd.ctl.survey import RUN_STATES, identity_of
     from vmd.memory import RamBlock, page_align
     from vmd.migration.dirty_bitmaps_load import BitmapsLoader

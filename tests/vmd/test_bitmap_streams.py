@@ -12,7 +12,7 @@ from monitor.json import encode
 from tests.vmd.bitmap_stream_cases import KEPT, SIZE, cases, damaged, new, seen, whole
 from tests.vmd.streams import SPLITS
 from vmd.block.bitmaps import add
-from vmd.block.nodes import Node
+from vmd.block.node import Node
 from vmd.memory import RamBlock
 from vmd.migration.dirty_bitmaps_load import MOST_BITMAPS, BitmapsLoader
 from vmd.migration.ram_load import RamLoader

@@ -10,7 +10,7 @@ import pytest
 from qapi.error import QmpError
 from vmd.block import blank, image
 from vmd.block.clusters import Clusters
-from vmd.block.nodes import Node
+from vmd.block.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

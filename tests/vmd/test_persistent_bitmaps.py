@@ -12,7 +12,8 @@ import pytest
 from qapi.error import QmpError
 from vmd.block import bitmaps, blank, resize
 from vmd.block.bitmap_list import listed
-from vmd.block.nodes import Node, Nodes
+from vmd.block.node import Node
+from vmd.block.nodes import Nodes
 
 if TYPE_CHECKING:
     from pathlib import Path

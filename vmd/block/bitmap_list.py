@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vmd.block.image import Qcow2
-    from vmd.block.nodes import Node
+    from vmd.block.node import Node
 
 IN_USE, AUTO = 1, 2
 MOST_TABLE = 0x8000000

@@ -13,7 +13,7 @@ from vmd.block.bits import Bits
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vmd.block.nodes import Node
+    from vmd.block.node import Node
 
 SECTOR = 512
 MOST_NAME = 1023

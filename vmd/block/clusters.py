@@ -15,7 +15,7 @@ from qapi.error import QmpError
 
 if TYPE_CHECKING:
     from vmd.block.image import Qcow2
-    from vmd.block.nodes import Node
+    from vmd.block.node import Node
 
 _ENTRY = 8
 _OFFSET = 0xFFFF_FFFF_FFFF_FE00

@@ -13,7 +13,8 @@ from vmd.worker import in_a_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vmd.block.nodes import Node, Nodes
+    from vmd.block.node import Node
+    from vmd.block.nodes import Nodes
     from vmd.jobs import Work
 
     OpenFile = Callable[[str, int], int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vmd.block.nodes import Node
+    from vmd.block.node import Node
 
 _COUNTERS = (
     *("rd_bytes", "wr_bytes", "zone_append_bytes", "unmap_bytes"),

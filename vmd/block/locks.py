@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING, cast
 
 from qapi.error import QmpError
-from vmd.block.nodes import Node
+from vmd.block.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, cast
 
 from qapi.error import QmpError
-from vmd.block.nodes import Node
+from vmd.block.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

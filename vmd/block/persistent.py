@@ -33,7 +33,7 @@ from vmd.block.clusters import Clusters
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from vmd.block.nodes import Node
+    from vmd.block.node import Node
 
 _MOST_READ = 1 << 32
 """Bytes of bits in one image; beyond it, it would take for ever to open it."""

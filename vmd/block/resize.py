@@ -14,7 +14,7 @@ from qapi.error import QmpError
 
 if TYPE_CHECKING:
     from vmd.block.image import Qcow2
-    from vmd.block.nodes import Node
+    from vmd.block.node import Node
 
 MOST = ((1 << 63) - 1) >> 30 << 30
 _NOT_POSSIBLE = "Image format driver does not support resize"

@@ -14,7 +14,7 @@ from vmd.options import parse_boolean
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from vmd.block.nodes import Node
+    from vmd.block.node import Node
     from vmd.machine import Machine
     from vmd.options import Options
 

@@ -12,7 +12,7 @@ from vmd.block.describe import counters, node_info, node_stats
 from vmd.devices import values
 
 if TYPE_CHECKING:
-    from vmd.block.nodes import Node
+    from vmd.block.node import Node
     from vmd.devices.bus import Device
     from vmd.devices.throttle import Group
     from vmd.machine import Machine

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from vmd.block.bitmaps import DirtyBitmap
-    from vmd.block.nodes import Node
+    from vmd.block.node import Node
     from vmd.migration.parameters import MigrationOptions
     from vmd.migration.vm import Vm
 

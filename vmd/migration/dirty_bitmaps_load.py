@@ -33,7 +33,7 @@ from vmd.migration.source import Source, invalid, io_error, text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmd.block.nodes import Node
+    from vmd.block.node import Node
     from vmd.migration.bitmap_mapping import Mapping
     from vmd.migration.source import Parse
 

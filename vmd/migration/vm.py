@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vmd.block.nodes import Node, Nodes
+    from vmd.block.node import Node
+    from vmd.block.nodes import Nodes
     from vmd.clock import Clock
     from vmd.devices.board import Board
     from vmd.devices.topology import Topology

@@ -8,7 +8,7 @@ from qapi.error import QmpError
 
 if TYPE_CHECKING:
     from vmd.block.bitmaps import DirtyBitmap
-    from vmd.block.nodes import Node
+    from vmd.block.node import Node
     from vmd.machine import Machine
 
 
