@@ -116,15 +116,6 @@ def test_an_empty_description_ends_the_stream_of_a_foreign_writer() -> None:
     assert carried(stream) == [("foo", bytes(10))]
 
 
-def test_what_looks_like_the_end_in_a_payload_is_none_at_any_split() -> None:
-    payload = b"\x7e" + be(4, 1) + EOF + b"\6" + bytes(4) + b"and more"
-    stream = START + end() + section(payload, 9, "foo", 0, 1, 4) + globalstate() + DESCRIBED
-    for split in (1, 7, len(stream)):
-        done = read(stream, NONE, split=split)
-        assert [kept_.payload for kept_ in done.all(CarriedSection)] == [payload]
-        close_all(done.blocks)
-
-
 def test_a_section_without_a_footer_is_refused() -> None:
     stream = START + end() + section(bytes(10), 9, "foo", 0, 1, 4)[:-5] + globalstate() + EOF
     with pytest.raises(LoadError) as refused:

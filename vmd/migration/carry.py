@@ -145,13 +145,17 @@ class Tail:
                 continue  # what cannot be JSON need not be waited for
             if end > len(self.data):
                 self._looked = match.start()
-                return False
+                return self._no_length()
             devices = described_devices(bytes(self.data[start:end]))
             if devices is not None:
                 self.devices = devices
                 return True
         self._looked = max(len(self.data) - _END_LENGTH, self._looked)
-        return False
+        return self._no_length()
+
+    def _no_length(self) -> bool:
+        """A foreign writer may end with an empty description: then nothing more will come."""
+        return bool(re.search(rb"\x7e....\x00\x06\0\0\0\0\Z", self.data[-11:], re.DOTALL))
 
 
 def section_end(
