@@ -31,7 +31,6 @@ from tests.vmd.stream_cases import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 PAGE = 4096
 SIZE = 16 * PAGE
@@ -118,14 +117,3 @@ class Primary:
 
     def close(self) -> None:
         self._socket.close()
-
-    def __enter__(self) -> Primary:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -429,7 +430,7 @@ def test_a_secondary_whose_image_was_anothers_goes_on_once_it_is_its_own(vmd: St
     capabilities(machine, "events", "x-colo")
     machine.qmp.execute("migrate-incoming", {"uri": "unix:in"})
     head = HEADER + config(b"pc-q35-10.0") + command(8) + section(be(8, 4) + EOS)
-    with Primary(vmd.directory) as primary:
+    with closing(Primary(vmd.directory)) as primary:
         primary.send(head + end() + globalstate() + DESCRIBED)
         machine.qmp.wait("MIGRATION", status="colo")
         machine.qmp.execute("x-colo-lost-heartbeat")

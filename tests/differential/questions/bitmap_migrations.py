@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.differential.bitmaps import bitmap, bitmap_hash, bitmaps
 from tests.differential.scenes import (
     MIB,
     NONE,
@@ -42,31 +43,6 @@ def _map(*nodes: Any) -> list[dict[str, Any]]:
 
 def _set_map(machine: Machine, *nodes: Any) -> None:
     machine.qmp.execute("migrate-set-parameters", {"block-bitmap-mapping": _map(*nodes)})
-
-
-def _bitmap(machine: Machine, command: str, name: str = "b", node: str = "n", **more: Any) -> None:
-    machine.qmp.execute(f"block-dirty-bitmap-{command}", {"node": node, "name": name, **more})
-
-
-def _hash(machine: Machine, name: str = "b", node: str = "n") -> None:
-    machine.qmp.execute("x-debug-block-dirty-bitmap-sha256", {"node": node, "name": name})
-
-
-def _bitmaps(machine: Machine) -> None:
-    machine.qmp.execute("query-named-block-nodes", view=_seen)
-
-
-def _seen(nodes: list[dict[str, Any]]) -> dict[str, list[object]]:
-    """Of nodes that have any: name, bytes that are dirty, granularity, and what else is true."""
-    return {
-        node["node-name"]: [
-            [each.get("name"), each["count"], each["granularity"]]
-            + [name for name, value in each.items() if value is True]
-            for each in node["dirty-bitmaps"]
-        ]
-        for node in nodes
-        if "dirty-bitmaps" in node
-    }
 
 
 def mappings_that_the_parameter_takes(stage: Stage) -> None:
@@ -127,7 +103,7 @@ def what_goes_with_the_capability(stage: Stage) -> None:
     for name in ("xbzrle", "auto-converge", "return-path", "mapped-ram", "x-ignore-shared"):
         machine = stage.start(f"{PLAIN} {NULL}", human="pipe")
         capabilities(machine, "events", "dirty-bitmaps", name)
-        _bitmap(machine, "add")
+        bitmap(machine, "add")
         machine.human.type("info migrate_capabilities", optional=True)
         machine.qmp.execute("migrate", {"uri": "file:vm.state"})
         settle(machine, "failed" if name == "return-path" else "completed")
@@ -187,14 +163,14 @@ def _sections(stage: Stage, name: str = "vm.state") -> None:
 def bitmaps_arrive_as_they_were(stage: Stage) -> None:
     stage.file("disk").write_bytes(bytes(20 * MIB))
     source = stage.start(f"{PLAIN} {DISK} {OTHER}")
-    _bitmap(source, "add")
-    _bitmap(source, "add", "fine", granularity=512)
-    _bitmap(source, "add", "coarse", granularity=8 * MIB)
+    bitmap(source, "add")
+    bitmap(source, "add", "fine", granularity=512)
+    bitmap(source, "add", "coarse", granularity=8 * MIB)
     _dirty(source)
-    _bitmap(source, "add", "off", granularity=512, disabled=True)
+    bitmap(source, "add", "off", granularity=512, disabled=True)
     given = {"node": "n", "target": "off", "bitmaps": ["coarse"]}
     source.qmp.execute("block-dirty-bitmap-merge", given)
-    _bitmap(source, "add", node="other")
+    bitmap(source, "add", node="other")
     capabilities(source, "events", "dirty-bitmaps")
     save(source)
     _sections(stage)
@@ -203,34 +179,34 @@ def bitmaps_arrive_as_they_were(stage: Stage) -> None:
     load(target)
     target.qmp.execute("query-status")
     for machine in (source, target):
-        _bitmaps(machine)
+        bitmaps(machine)
         for name in ("b", "fine", "coarse", "off"):
-            _hash(machine, name)
+            bitmap_hash(machine, name)
         leave(machine)
 
 
 def bitmaps_of_a_machine_that_stands(stage: Stage) -> None:
     source = stage.start(f"{PLAIN} {NULL} -S")
-    _bitmap(source, "add")
+    bitmap(source, "add")
     capabilities(source, "events", "dirty-bitmaps", "pause-before-switchover")
     source.qmp.execute("migrate", {"uri": "file:vm.state"})
     source.qmp.wait("MIGRATION", status="pre-switchover")
-    _bitmaps(source)
-    _bitmap(source, "clear")
+    bitmaps(source)
+    bitmap(source, "clear")
     source.qmp.execute("migrate-continue", {"state": "pre-switchover"})
     settle(source)
     _sections(stage)
-    _bitmaps(source)
-    _bitmap(source, "disable")
+    bitmaps(source)
+    bitmap(source, "disable")
     source.qmp.execute("cont")
-    _bitmaps(source)
+    bitmaps(source)
     leave(source)
     # The destination need not have the capability, and may have more bitmaps.
     target = stage.start(f"{PLAIN} {NULL} -incoming defer")
     capabilities(target, "events")
-    _bitmap(target, "add", "own")
+    bitmap(target, "add", "own")
     load(target)
-    _bitmaps(target)
+    bitmaps(target)
     target.qmp.execute("query-status")
     leave(target)
 
@@ -240,7 +216,7 @@ def who_had_no_bitmaps_once_never_sends_any(stage: Stage) -> None:
     capabilities(machine, "events", "dirty-bitmaps")
     save(machine)
     _sections(stage)
-    _bitmap(machine, "add")
+    bitmap(machine, "add")
     machine.qmp.execute("cont")
     save(machine, "file:second")
     _sections(stage, "second")
@@ -250,7 +226,7 @@ def who_had_no_bitmaps_once_never_sends_any(stage: Stage) -> None:
 def a_bitmap_without_bits(stage: Stage) -> None:
     # Real QEMU aborts when it receives what it has sent.
     source = stage.start(f"{PLAIN} -blockdev null-co,node-name=n,size=0")
-    _bitmap(source, "add")
+    bitmap(source, "add")
     capabilities(source, "events", "dirty-bitmaps")
     save(source)
     _sections(stage)
@@ -260,24 +236,24 @@ def a_bitmap_without_bits(stage: Stage) -> None:
 def bitmaps_are_busy_while_they_travel(stage: Stage) -> None:
     ram_full_of_data(stage)
     machine = stage.start(f"{PRIVATE} {NULL}")
-    _bitmap(machine, "add")
+    bitmap(machine, "add")
     capabilities(machine, "events", "dirty-bitmaps")
     machine.qmp.execute("migrate-set-parameters", {"max-bandwidth": 4096, "downtime-limit": 0})
     machine.qmp.execute("migrate", {"uri": "file:vm.state"})
     machine.qmp.wait("MIGRATION", status="active")
-    _bitmaps(machine)
+    bitmaps(machine)
     for command in ("remove", "clear", "enable", "disable"):
-        _bitmap(machine, command)
-    _bitmap(machine, "add", "c")
+        bitmap(machine, command)
+    bitmap(machine, "add", "c")
     for target, source in (("b", "c"), ("c", "b"), ("b", "b")):
         given = {"node": "n", "target": target, "bitmaps": [source]}
         machine.qmp.execute("block-dirty-bitmap-merge", given)
-    _hash(machine)
-    _bitmap(machine, "remove", "c")
+    bitmap_hash(machine)
+    bitmap(machine, "remove", "c")
     machine.qmp.execute("blockdev-del", {"node-name": "n"})
     machine.qmp.execute("migrate_cancel")
     settle(machine, "cancelled")
-    _bitmaps(machine)
+    bitmaps(machine)
     machine.qmp.execute("blockdev-del", {"node-name": "n"})
     leave(machine)
 
@@ -285,24 +261,24 @@ def bitmaps_are_busy_while_they_travel(stage: Stage) -> None:
 def bitmaps_that_cannot_travel(stage: Stage) -> None:
     machine = stage.start(f"{PLAIN} {NULL}")
     capabilities(machine, "events", "dirty-bitmaps")
-    _bitmap(machine, "add")
+    bitmap(machine, "add")
     long = "x" * 256
-    _bitmap(machine, "add", long)
+    bitmap(machine, "add", long)
     _fail(machine)
-    _bitmap(machine, "remove", long)
-    _bitmap(machine, "add", "y" * 255)
+    bitmap(machine, "remove", long)
+    bitmap(machine, "add", "y" * 255)
     inner = {"driver": "null-co", "size": MIB}
     machine.qmp.execute("blockdev-add", {"driver": "raw", "node-name": "r", "file": inner})
     nodes = machine.qmp.execute("query-named-block-nodes", quietly=True)
     (unnamed,) = (name for node in nodes if (name := node["node-name"]).startswith("#"))
-    _bitmap(machine, "add", node=unnamed)
+    bitmap(machine, "add", node=unnamed)
     _fail(machine)
     # With a mapping those that it does not name stay here, and a long name is no obstacle.
-    _bitmap(machine, "add", long)
+    bitmap(machine, "add", long)
     _set_map(machine, ("n", "a", (long, "short")))
     save(machine)
     _sections(stage)
-    _bitmaps(machine)
+    bitmaps(machine)
     leave(machine)
 
 
@@ -311,14 +287,14 @@ def _fail(machine: Machine) -> None:
     settle(machine, "failed")
     machine.qmp.execute("query-migrate", view=lambda told: told.get("error-desc"))
     machine.qmp.execute("query-status")
-    _bitmaps(machine)
+    bitmaps(machine)
 
 
 def bitmaps_travel_under_other_names(stage: Stage) -> None:
     source = stage.start(f"{PLAIN} {NULL} {OTHER}")
     for node in ("n", "other"):
         for name in ("b", "c", "d"):
-            _bitmap(source, "add", name, node)
+            bitmap(source, "add", name, node)
     capabilities(source, "events", "dirty-bitmaps")
     names = (("b", "second"), ("c", "first", {"persistent": False}))
     _set_map(source, ("n", "disk", *names), ("gone", "there", ("b", "b")))
@@ -339,7 +315,7 @@ def bitmaps_travel_under_other_names(stage: Stage) -> None:
         if nodes is not None:
             _set_map(target, *nodes)
         load(target)
-        _bitmaps(target)
+        bitmaps(target)
         leave(target)
 
 
@@ -349,7 +325,7 @@ def bitmaps_travel_by_the_names_of_drives(stage: Stage) -> None:
     line = f"{PLAIN} {drive} {NULL}"
     source = stage.start(line)
     for node in ("n", "top"):
-        _bitmap(source, "add", node=node)
+        bitmap(source, "add", node=node)
     capabilities(source, "events", "dirty-bitmaps")
     save(source)
     _sections(stage)
@@ -367,15 +343,15 @@ def bitmaps_travel_by_the_names_of_drives(stage: Stage) -> None:
         target = stage.start(f"{PLAIN} {others} {NULL} -incoming defer")
         capabilities(target, "events", "dirty-bitmaps")
         load(target, f"file:{state}")
-        _bitmaps(target)
+        bitmaps(target)
         leave(target)
 
 
 def what_keeps_bitmaps_from_arriving(stage: Stage) -> None:
     stage.file("disk").write_bytes(bytes(20 * MIB))
     source = stage.start(f"{PLAIN} {DISK}")
-    _bitmap(source, "add", granularity=512)
-    _bitmap(source, "add", "off", disabled=True)
+    bitmap(source, "add", granularity=512)
+    bitmap(source, "add", "off", disabled=True)
     _dirty(source)
     capabilities(source, "events", "dirty-bitmaps")
     save(source)
@@ -394,25 +370,25 @@ def what_keeps_bitmaps_from_arriving(stage: Stage) -> None:
             continue
         target.qmp.wait("MIGRATION", status="completed")
         target.qmp.execute("query-status")
-        _bitmaps(target)
+        bitmaps(target)
         leave(target)
     for name in ("b", "off"):
         target = stage.start(f"{PLAIN} {LIKE_DISK} -incoming defer")
         capabilities(target, "events", "dirty-bitmaps")
-        _bitmap(target, "add", name)
+        bitmap(target, "add", name)
         given = {"uri": "file:vm.state", "exit-on-error": False}
         target.qmp.execute("migrate-incoming", given)
         target.qmp.wait("MIGRATION", status="failed")
         target.qmp.execute("query-migrate", view=lambda told: told.get("error-desc"))
-        _bitmaps(target)
-        _bitmap(target, "remove", name)
+        bitmaps(target)
+        bitmap(target, "remove", name)
         leave(target)
 
 
 def a_stream_that_ends_before_its_bitmaps_are_whole(stage: Stage) -> None:
     source = stage.start(f"{PLAIN} {NULL}")
-    _bitmap(source, "add")
-    _bitmap(source, "add", "off", disabled=True)
+    bitmap(source, "add")
+    bitmap(source, "add", "off", disabled=True)
     capabilities(source, "events", "dirty-bitmaps")
     save(source)
     leave(source)
@@ -427,7 +403,7 @@ def a_stream_that_ends_before_its_bitmaps_are_whole(stage: Stage) -> None:
         target.qmp.execute("migrate-incoming", given)
         target.qmp.wait("MIGRATION", status="failed")
         target.qmp.execute("query-migrate", view=lambda told: told.get("error-desc"))
-        _bitmaps(target)
-        _bitmap(target, "remove")
-        _bitmap(target, "clear", "off")
+        bitmaps(target)
+        bitmap(target, "remove")
+        bitmap(target, "clear", "off")
         leave(target)

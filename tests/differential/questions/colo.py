@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tests.differential.primary import (
@@ -192,7 +193,7 @@ def a_secondary_whose_image_is_anothers_never_starts(stage: Stage) -> None:
     machine = stage.start(f"{DISK} -incoming defer")
     capabilities(machine, "events", "x-colo")
     machine.qmp.execute("migrate-incoming", {"uri": "unix:in"})
-    with Primary(stage.directory) as primary:
+    with closing(Primary(stage.directory)) as primary:
         head = HEADER + config(b"pc-q35-10.0") + ENABLE
         primary.send(head + section(be(8, 4) + EOS) + end() + globalstate() + DESCRIBED)
         machine.qmp.wait("MIGRATION", status="colo")
@@ -545,7 +546,7 @@ def a_secondary_whose_connection_is_cut(stage: Stage) -> None:
 
 def somebody_else_connects(stage: Stage) -> None:
     machine, primary = _standing_by(stage)
-    with Primary(stage.directory) as other:
+    with closing(Primary(stage.directory)) as other:
         stage.note(f"secondary to another: {other.hears()!r}")
     stage.note(f"secondary: {primary.checkpoint(Checkpoint(live(page(0, FULL))))}")
     primary.close()

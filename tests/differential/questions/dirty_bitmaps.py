@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.differential.bitmaps import bitmap, bitmap_hash, bitmaps
 from tests.differential.scenes import MIB, NONE, images, leave
 
 if TYPE_CHECKING:
@@ -15,33 +16,12 @@ NULL = "-blockdev null-co,node-name=n,size=1048576"
 
 def _ask(machine: Machine, command: str, node: str = "n", name: str = "b", **more: Any) -> None:
     given = {key.replace("_", "-"): value for key, value in more.items()}
-    machine.qmp.execute(f"block-dirty-bitmap-{command}", {"node": node, "name": name, **given})
+    bitmap(machine, command, name, node, **given)
 
 
 def _merge(machine: Machine, target: str, *sources: Any, node: str = "n") -> None:
     given = {"node": node, "target": target, "bitmaps": list(sources)}
     machine.qmp.execute("block-dirty-bitmap-merge", given)
-
-
-def _hash(machine: Machine, node: str = "n", name: str = "b") -> None:
-    machine.qmp.execute("x-debug-block-dirty-bitmap-sha256", {"node": node, "name": name})
-
-
-def _bitmaps(machine: Machine) -> None:
-    machine.qmp.execute("query-named-block-nodes", view=_seen)
-
-
-def _seen(nodes: list[dict[str, Any]]) -> dict[str, list[object]]:
-    """Of nodes that have any: name, bytes that are dirty, granularity, and what else is true."""
-    return {
-        node["node-name"]: [
-            [each.get("name"), each["count"], each["granularity"]]
-            + [name for name, value in each.items() if value is True]
-            for each in node["dirty-bitmaps"]
-        ]
-        for node in nodes
-        if "dirty-bitmaps" in node
-    }
 
 
 def bitmaps_are_made_and_told_of(stage: Stage) -> None:
@@ -58,9 +38,9 @@ def bitmaps_are_made_and_told_of(stage: Stage) -> None:
     _ask(machine, "add", name="c", persistent=False, disabled=False, granularity=65536)
     machine.qmp.execute("query-named-block-nodes")
     for name in ("b", "c", "off", "g512", "g2147483648"):
-        _hash(machine, name=name)
-    _hash(machine, name="zz")
-    _hash(machine, node="zz")
+        bitmap_hash(machine, name=name)
+    bitmap_hash(machine, name="zz")
+    bitmap_hash(machine, node="zz")
     leave(machine)
 
 
@@ -72,19 +52,19 @@ def bitmaps_are_switched_and_removed(stage: Stage) -> None:
     _ask(machine, "add")
     for command in ("disable", "disable", "enable", "enable", "clear", "disable", "clear"):
         _ask(machine, command)
-        _bitmaps(machine)
+        bitmaps(machine)
     _ask(machine, "remove", name="zz")
     _ask(machine, "remove", name="")
     _ask(machine, "remove")
-    _bitmaps(machine)
+    bitmaps(machine)
     _ask(machine, "remove")
     for name in ("one", "two", "three"):
         _ask(machine, "add", name=name)
     _ask(machine, "remove", name="two")
-    _bitmaps(machine)
+    bitmaps(machine)
     machine.qmp.execute("blockdev-del", {"node-name": "n"})
     machine.qmp.execute("blockdev-add", {"driver": "null-co", "node-name": "n", "size": MIB})
-    _bitmaps(machine)
+    bitmaps(machine)
     leave(machine)
 
 
@@ -109,9 +89,9 @@ def sizes_and_default_granularities(stage: Stage) -> None:
         machine.qmp.execute("blockdev-add", node)
         _ask(machine, "add", node=str(node["node-name"]))
         _ask(machine, "add", node=str(node["node-name"]), name="fine", granularity=512)
-        _hash(machine, node=str(node["node-name"]), name="fine")
-        _hash(machine, node=str(node["node-name"]))
-    _bitmaps(machine)
+        bitmap_hash(machine, node=str(node["node-name"]), name="fine")
+        bitmap_hash(machine, node=str(node["node-name"]))
+    bitmaps(machine)
     for name, cluster in (("512", 512), ("2048", 2048), ("8192", 8192), ("2M", 2 * MIB)):
         machine.qmp.execute("blockdev-del", {"node-name": "odd"})
         machine.qmp.execute("blockdev-add", {**file, "node-name": "odd", "filename": "odd.img"})
@@ -122,7 +102,7 @@ def sizes_and_default_granularities(stage: Stage) -> None:
         machine.qmp.execute("blockdev-add", top)
         _ask(machine, "add", node=f"q{name}")
         _ask(machine, "add", node="top")
-        _bitmaps(machine)
+        bitmaps(machine)
         machine.qmp.execute("blockdev-del", {"node-name": "top"})
         machine.qmp.execute("blockdev-del", {"node-name": f"q{name}"})
     _ask(machine, "add", node="r", name="kept", persistent=True)
@@ -147,7 +127,7 @@ def bitmaps_of_drives(stage: Stage) -> None:
     _ask(machine, "remove", node="d", name="c")
     machine.qmp.execute("device_del", {"id": "v"})
     machine.qmp.execute("blockdev-del", {"node-name": "a"})
-    _bitmaps(machine)
+    bitmaps(machine)
     leave(machine)
 
 
@@ -170,7 +150,7 @@ def bitmaps_are_merged(stage: Stage) -> None:
     _merge(machine, "b", {"node": "m"})
     _merge(machine, "b", 7)
     _merge(machine, "b", {"node": "m", "name": "b", "other": 1})
-    _bitmaps(machine)
+    bitmaps(machine)
     leave(machine)
 
 
@@ -185,23 +165,23 @@ def writes_set_bits(stage: Stage) -> None:
         _ask(machine, "add", node=node_name, name="fine", granularity=512)
         _ask(machine, "add", node=node_name, name="off", disabled=True)
     _create(machine, "r")
-    _bitmaps(machine)
+    bitmaps(machine)
     for node_name in ("n", "r"):
         for name in ("b", "off"):
-            _hash(machine, node=node_name, name=name)
+            bitmap_hash(machine, node=node_name, name=name)
     _merge(machine, "off", "b")
-    _hash(machine, name="off")
+    bitmap_hash(machine, name="off")
     _merge(machine, "off", {"node": "r", "name": "b"}, node="r")
     _ask(machine, "add", name="coarse", granularity=1 << 20)
     _merge(machine, "coarse", "off")
-    _hash(machine, name="coarse")
+    bitmap_hash(machine, name="coarse")
     _ask(machine, "add", name="finer", granularity=4096, disabled=True)
     _merge(machine, "finer", "coarse")
-    _hash(machine, name="finer")
-    _bitmaps(machine)
+    bitmap_hash(machine, name="finer")
+    bitmaps(machine)
     _ask(machine, "clear", name="b")
     _ask(machine, "clear", name="off")
-    _bitmaps(machine)
+    bitmaps(machine)
     leave(machine)
 
 
@@ -230,9 +210,9 @@ def nodes_with_bitmaps_are_resized(stage: Stage) -> None:
             _merge(machine, "off", "b", node=name)
         for size in (3 * MIB, 3 * MIB + 1000, 65536, 0, MIB):
             machine.qmp.execute("block_resize", {"node-name": node, "size": size})
-            _bitmaps(machine)
+            bitmaps(machine)
             for name in ("n", "r", "q"):
-                _hash(machine, name, "off")
+                bitmap_hash(machine, node=name, name="off")
     leave(machine)
 
 
@@ -244,6 +224,6 @@ def an_image_grows_on_a_node_with_a_bitmap(stage: Stage) -> None:
     machine.qmp.execute("blockdev-add", {"driver": "qcow2", "node-name": "q", "file": "f"})
     _ask(machine, "add", node="f", granularity=512)
     machine.qmp.execute("block_resize", {"node-name": "q", "size": 32 * MIB})
-    _bitmaps(machine)
-    _hash(machine, "f")
+    bitmaps(machine)
+    bitmap_hash(machine, node="f")
     leave(machine)

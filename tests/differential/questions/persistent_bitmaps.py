@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from tests.differential.bitmaps import bitmap, bitmap_hash, told
 from tests.differential.scenes import (
     CLUSTER,
     MIB,
@@ -26,7 +27,7 @@ SOURCE = "-blockdev file,node-name=s,filename=source"
 
 
 def _bitmap(machine: Machine, command: str, name: str = "b", node: str = "q", **more: Any) -> None:
-    machine.qmp.execute(f"block-dirty-bitmap-{command}", {"node": node, "name": name, **more})
+    bitmap(machine, command, name, node, **more)
 
 
 def _keep(machine: Machine, name: str = "b", node: str = "q", **more: Any) -> None:
@@ -42,20 +43,14 @@ def _of_nodes(nodes: list[dict[str, Any]]) -> dict[str, list[object]]:
     found: dict[str, list[object]] = {}
     for node in nodes:
         kept = node["image"].get("format-specific", {}).get("data", {}).get("bitmaps")
-        live = [
-            [
-                *(each.get("name"), each["count"], each["granularity"]),
-                *[name for name, value in each.items() if value is True],
-            ]
-            for each in node.get("dirty-bitmaps", [])
-        ]
+        live = told(node)
         if kept is not None or live:
             found[node["node-name"]] = [live, kept]
     return found
 
 
 def _hash(machine: Machine, name: str = "b") -> None:
-    machine.qmp.execute("x-debug-block-dirty-bitmap-sha256", {"node": "q", "name": name})
+    bitmap_hash(machine, name, "q")
 
 
 def _dirty(stage: Stage, machine: Machine, *names: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.differential.bitmaps import bitmaps
 from tests.differential.scenes import MIB, NONE, images, leave
 
 if TYPE_CHECKING:
@@ -29,31 +30,13 @@ def _merge(target: str, *sources: Any, node: str = "n") -> Action:
     return "block-dirty-bitmap-merge", data
 
 
-def _seen(machine: Machine) -> None:
-    machine.qmp.execute("query-named-block-nodes", view=_of_nodes)
-
-
-def _of_nodes(nodes: list[dict[str, Any]]) -> dict[str, list[object]]:
-    return {
-        node["node-name"]: [
-            [
-                *(each.get("name"), each["count"], each["granularity"]),
-                *[name for name, value in each.items() if value is True],
-            ]
-            for each in node["dirty-bitmaps"]
-        ]
-        for node in nodes
-        if "dirty-bitmaps" in node
-    }
-
-
 def actions_of_a_checkpoint(stage: Stage) -> None:
     machine = stage.start(f"{NONE} {NULL} -blockdev null-co,node-name=m,size=1048576")
     _do(machine)
     _do(machine, _bitmap("add"), _bitmap("add", node="m", granularity=512, disabled=True))
-    _seen(machine)
+    bitmaps(machine)
     _do(machine, _bitmap("disable"), _bitmap("add", "b"))
-    _seen(machine)
+    bitmaps(machine)
     _do(
         machine,
         _bitmap("add", "c"),
@@ -61,7 +44,7 @@ def actions_of_a_checkpoint(stage: Stage) -> None:
         _bitmap("remove"),
         _bitmap("remove", "b"),
     )
-    _seen(machine)
+    bitmaps(machine)
     leave(machine)
 
 
@@ -76,7 +59,7 @@ def what_is_done_is_taken_back(stage: Stage) -> None:
     machine.qmp.wait("JOB_STATUS_CHANGE", status="concluded")
     machine.qmp.execute("job-dismiss", {"id": "j"})
     _do(machine, _bitmap("disable", "off"), _bitmap("clear", "off"))
-    _seen(machine)
+    bitmaps(machine)
     for actions in (
         (_bitmap("add", "c"), ABORT),
         (_bitmap("remove"), ABORT),
@@ -96,11 +79,11 @@ def what_is_done_is_taken_back(stage: Stage) -> None:
         (ABORT, _bitmap("remove")),
     ):
         _do(machine, *actions)
-        _seen(machine)
+        bitmaps(machine)
     _do(machine, _bitmap("add", "c"), _merge("c", "a"), _bitmap("remove", "c"))
-    _seen(machine)
+    bitmaps(machine)
     _do(machine, _bitmap("clear"), _bitmap("enable", "off"), _merge("a", "b"))
-    _seen(machine)
+    bitmaps(machine)
     leave(machine)
 
 
@@ -122,7 +105,7 @@ def words_that_no_transaction_takes(stage: Stage) -> None:
         for actions in ((_bitmap("add", mode),), (ABORT,), (), (ABORT, _bitmap("add"))):
             _do(machine, *actions, properties={"completion-mode": mode})
     _do(machine, ABORT, properties={})
-    _seen(machine)
+    bitmaps(machine)
     leave(machine)
 
 
@@ -133,13 +116,13 @@ def persistent_bitmaps_in_a_transaction(stage: Stage) -> None:
         machine = stage.start(line)
         _do(machine, _bitmap("add", "a", "q", persistent=True), *ending)
         _do(machine, _bitmap("add", "b", "q", persistent=True))
-        _seen(machine)
+        bitmaps(machine)
         leave(machine)
         machine = stage.start(line)
-        _seen(machine)
+        bitmaps(machine)
         _do(machine, _bitmap("remove", "a", "q"), _bitmap("remove", "b", "q"), *ending)
-        _seen(machine)
+        bitmaps(machine)
         leave(machine)
     machine = stage.start(line)
-    _seen(machine)
+    bitmaps(machine)
     leave(machine)
