@@ -55,7 +55,7 @@ def check_socket(options: Mapping[str, Any], host: Host) -> Credentials | None:
         raise QmpError("'tls_authz' option requires 'tls_creds' option")
     if reconnect and server:
         raise QmpError("'reconnect' option is incompatible with socket in server listen mode")
-    if options.get("websocket") and not server:
+    if options.get("websocket") and not server:  # QEMU has none either, and says so
         raise QmpError("Websocket client is not implemented")
     if "wait" in options and not server:
         raise QmpError("'wait' option is incompatible with socket in client connect mode")
